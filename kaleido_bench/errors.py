@@ -1,0 +1,22 @@
+"""The errors a person sees. One line each: what was found, what was expected, where, and what to do next."""
+
+from __future__ import annotations
+
+
+class BenchError(Exception):
+    """The call, or a file it names, was wrong. The command line prints the message and exits with 2.
+
+    Args:
+        where: the file, with its line where known, or the argument.
+        found: what was found there.
+        expected: what would have been right.
+        fix: what to do next; a command where there is one.
+    """
+
+    def __init__(self, where: object, found: str, *, expected: str, fix: str) -> None:
+        self.where, self.found, self.expected, self.fix = str(where), found, expected, fix
+        super().__init__(f"{where}: {found}; expected {expected}. {fix}".replace("\n", " "))
+
+
+class IncompleteError(Exception):
+    """The call was right, but something it needs is not all there. The command line prints the message and exits with 1."""
