@@ -1,0 +1,108 @@
+"""Readers, one for each on-disk layout, and where data lies.
+
+A reader is named in a protocol and imported only when it is used, so that optional packages stay optional.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from types import MappingProxyType
+from typing import Protocol, cast
+
+from kaleido_bench.data.scenes import Scene
+from kaleido_bench.errors import BenchError
+
+
+class Reader(Protocol):
+    """Finds the scenes below a folder and reads their cameras. Images are read later, one by one, by the views."""
+
+    def scene_names(self, root: Path) -> list[str]:
+        """The scenes below `root`, sorted by name."""
+        ...
+
+    def load_scene(self, root: Path, name: str) -> Scene:
+        """The scene `name` below `root`.
+
+        Raises:
+            BenchError: the scene or a file of it is missing, malformed or of a kind this project does not take.
+        """
+        ...
+
+
+READERS: Mapping[str, str] = MappingProxyType(
+    {
+        "transforms": "kaleido_bench.data.readers.transforms:TransformsReader",
+        "colmap": "kaleido_bench.data.readers.colmap:ColmapReader",
+        "llff": "kaleido_bench.data.readers.llff:LlffReader",
+        "parquet": "kaleido_bench.data.readers.parquet:ParquetReader",
+    }
+)
+"""Name in a protocol -> "module:class", imported by `build_reader`."""
+
+
+def build_reader(name: str) -> Reader:
+    """The reader of this name.
+
+    Raises:
+        BenchError: there is none.
+    """
+    if name not in READERS:
+        raise BenchError(
+            "data set reader", repr(name), expected=f"one of {', '.join(READERS)}", fix="Correct the name."
+        )
+    module, _, attribute = READERS[name].partition(":")
+    return cast(Reader, getattr(importlib.import_module(module), attribute)())
+
+
+def resolve_root(root: str, data_dir: Path | None) -> Path:
+    """The folder that a protocol's `root` means.
+
+    Args:
+        root: `package:NAME` for scenes that ship with this package, otherwise a path below `data_dir`.
+        data_dir: from --data or KBENCH_DATA; None where neither is given.
+
+    Raises:
+        BenchError: no data directory, no such folder, or a path that leaves the data directory.
+    """
+    if root.startswith("package:"):
+        return _embedded_root(root.removeprefix("package:"))
+    if data_dir is None:
+        raise BenchError(
+            f"data set root {root}",
+            "no data directory",
+            expected="the folder that holds your data sets",
+            fix="Set KBENCH_DATA or pass --data DIR.",
+        )
+    relative = Path(root)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise BenchError(
+            f"data set root {root}",
+            "a path that leaves the data directory",
+            expected="a path below it",
+            fix="Correct it.",
+        )
+    folder = data_dir / relative
+    if not folder.is_dir():
+        raise BenchError(
+            folder,
+            "no such folder",
+            expected="the protocol's data set",
+            fix="Fetch the data, or point --data elsewhere.",
+        )
+    return folder
+
+
+def _embedded_root(name: str) -> Path:
+    scenes = Path(str(files("kaleido_bench"))) / "embedded" / "scenes"
+    available = sorted(path.name for path in scenes.iterdir() if path.is_dir()) if scenes.is_dir() else []
+    if name not in available:
+        raise BenchError(
+            f"data set root package:{name}",
+            "no such scenes in the package",
+            expected=f"one of {', '.join(available) or 'none'}",
+            fix="Correct the name, or install the package again.",
+        )
+    return scenes / name

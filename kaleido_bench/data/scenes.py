@@ -1,0 +1,181 @@
+"""View and Scene: what a reader hands on. Cameras are there at once; images and masks are read when somebody asks."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from kaleido_bench.data.cameras import Camera
+from kaleido_bench.data.images import ImagePreparation, decode_image, prepare_image
+from kaleido_bench.errors import BenchError
+
+_VIEW_ID = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """One photograph of a scene.
+
+    Attributes:
+        id: the image path below the scene, without `images/` in front and without its suffix.
+        camera: of the image as stored.
+        read_image: gives the bytes of the image file.
+        read_mask: gives the bytes of the mask file; None where there is none.
+        source: the file, for errors.
+    """
+
+    id: str
+    camera: Camera
+    read_image: Callable[[], bytes]
+    read_mask: Callable[[], bytes] | None
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A name and its views by id, ordered as on disk. Build it with `build_scene`."""
+
+    name: str
+    views: Mapping[str, View]
+
+
+class PreparedView(NamedTuple):
+    """A view as the protocol wants it: pixels, the camera that belongs to them, and the mask if there is one."""
+
+    id: str
+    image: UInt8[np.ndarray, "height width 3"]
+    camera: Camera
+    mask: Bool[np.ndarray, "height width"] | None
+
+
+def build_scene(name: str, views: Iterable[View], where: object) -> Scene:
+    """A Scene of these views, in this order.
+
+    Raises:
+        BenchError: no view at all, two views of one id, an id that cannot become a path in a predictions folder.
+    """
+    by_id: dict[str, View] = {}
+    for view in views:
+        check_view_id(view.id, view.source)
+        if view.id in by_id:
+            raise BenchError(
+                where,
+                f"two views with the id {view.id} ({by_id[view.id].source} and {view.source})",
+                expected="one view for each id",
+                fix="Remove or rename one of them.",
+            )
+        by_id[view.id] = view
+    if not by_id:
+        raise BenchError(
+            where, f"scene {name} has no views", expected="at least one", fix="Check the data set's folder."
+        )
+    return Scene(name, MappingProxyType(by_id))
+
+
+def view_id_of(image_path: str) -> str:
+    """The view id of an image path below the scene: `./images/0001.jpg` is `0001`, `train/r_0.png` is `train/r_0`."""
+    path = PurePosixPath(image_path.replace("\\", "/"))
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        path = path.with_suffix("")
+    return str(path).removeprefix("images/")
+
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm"})
+"""What counts as an image's suffix, in lower case. A view named `frame.0001` keeps its number."""
+
+
+def check_view_id(view_id: str, where: object) -> None:
+    """Refuse an id that cannot become a path in a predictions folder on any system.
+
+    Raises:
+        BenchError: a character outside A-Z a-z 0-9 _ . + - /, an empty part, or a part that is . or ..
+    """
+    parts = view_id.split("/")
+    if _VIEW_ID.fullmatch(view_id) is None or "." in parts or ".." in parts:
+        raise BenchError(
+            where,
+            f"the view id {view_id!r}",
+            expected="letters, digits and _ . + - between slashes, and no . or .. as a part",
+            fix="Rename the image file.",
+        )
+
+
+def find_view(scene: Scene, view_id: str) -> View:
+    """The view of this id.
+
+    Raises:
+        BenchError: there is none; the message names the nearest ids.
+    """
+    view = scene.views.get(view_id)
+    if view is not None:
+        return view
+    near = difflib.get_close_matches(view_id, scene.views, n=3, cutoff=0.5) or list(scene.views)[:3]
+    raise BenchError(
+        f"scene {scene.name}",
+        f"no view {view_id!r} among {len(scene.views)}",
+        expected=f"an id such as {', '.join(near)}",
+        fix="Correct the case index, or fetch the data set's revision that the protocol names.",
+    )
+
+
+def hash_image(view: View) -> str:
+    """sha256 of the image file's bytes, as a case index freezes it."""
+    return hashlib.sha256(_read(view.read_image, view.source)).hexdigest()
+
+
+def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, sha256: str | None) -> PreparedView:
+    """Read one view from disk and prepare it.
+
+    Args:
+        scene: from a reader.
+        view_id: one of its ids.
+        preparation: what the protocol says.
+        sha256: of the image file's bytes, as the protocol's index froze it; None where it froze none.
+
+    Raises:
+        BenchError: unknown id; image missing, truncated, of another size than its camera's, or not the frozen one.
+    """
+    view = find_view(scene, view_id)
+    data = _read(view.read_image, view.source)
+    if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise BenchError(
+            view.source,
+            f"the image differs from the one the protocol froze (sha256 {found[:12]}...)",
+            expected=f"sha256 {sha256[:12]}...",
+            fix="Fetch the data set's revision that the protocol names.",
+        )
+    mask = None if view.read_mask is None else decode_mask(_read(view.read_mask, view.source), f"mask of {view.source}")
+    prepared = prepare_image(decode_image(data, view.source), view.camera, mask, preparation, view.source)
+    return PreparedView(view.id, prepared.image, prepared.camera, prepared.mask)
+
+
+def decode_mask(data: bytes, where: object) -> UInt8[np.ndarray, "height width"]:
+    """A mask file as 0 outside to 255 inside: its alpha channel where it has one, otherwise its brightest channel.
+
+    A mask stored as 0 and 1 is stretched to 0 and 255.
+    """
+    pixels = decode_image(data, where)
+    mask = pixels[:, :, 3] if pixels.shape[2] == 4 else pixels.max(axis=2)
+    return mask * np.uint8(255) if mask.max(initial=0) == 1 else np.ascontiguousarray(mask)
+
+
+def _read(read: Callable[[], bytes], source: str) -> bytes:
+    try:
+        return read()
+    except FileNotFoundError as error:
+        raise BenchError(
+            error.filename or source, "no such image", expected="the image of a view", fix="Fetch the data set again."
+        ) from None
+    except OSError as error:
+        raise BenchError(
+            error.filename or source, f"cannot be read ({error.strerror})", expected="an image", fix="Check the file."
+        ) from None
