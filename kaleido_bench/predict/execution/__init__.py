@@ -1,0 +1,1 @@
+"""How work items are computed: in this process, or handed out to several. No collectives: items share nothing."""
