@@ -1,0 +1,149 @@
+"""Cases and their index: which views of which scene are given, and which are asked for. Explicit ids, frozen, hashed.
+
+A rule ("every 8th image") is evaluated once, when a protocol is written, and never again: rules meet other orderings,
+other file counts and other versions of a data set, and then two people compare different cases under one name.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+
+from kaleido_bench.errors import BenchError
+from kaleido_bench.records import (
+    Record,
+    Refusal,
+    SafePath,
+    Sha256,
+    canonical_json,
+    parse_json_record,
+    read_bytes,
+    refuse_dots,
+    sha256_hex,
+)
+
+__all__ = ["Case", "CaseId", "CaseIndex", "SceneName", "ViewId", "canonical_json", "load_index", "render_index"]
+
+CaseId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=120)]
+"""A case's name; it becomes a folder. `~` is free for the sample and the scale of a work item."""
+
+ViewId = Annotated[SafePath, AfterValidator(refuse_dots)]
+"""A view's name: the image path below the scene, without `images/` in front and without its suffix."""
+
+SceneName = Annotated[SafePath, AfterValidator(refuse_dots)]
+"""A scene's name: its path below the root of the data set."""
+
+
+class Case(Record):
+    """One question: given these reference views of a scene, what do these target views show?"""
+
+    id: CaseId = Field(description="file-name safe and unique in the index; by custom <scene>-r<number of references>")
+    scene: SceneName = Field(description="path of the scene below the root of the data set")
+    references: tuple[ViewId, ...] = Field(description="ids of the views an adapter is given, in this order")
+    targets: tuple[ViewId, ...] = Field(description="ids of the views it is asked for, in this order")
+
+    @model_validator(mode="after")
+    def _check_views(self) -> Case:
+        for role, views in (("references", self.references), ("targets", self.targets)):
+            if not views:
+                raise Refusal(
+                    f"case '{self.id}' has no {role}",
+                    expected=f"at least one view in {role}",
+                    fix="Add one or drop the case.",
+                )
+            for view in find_repeated(views):
+                raise Refusal(
+                    f"case '{self.id}' names the view '{view}' twice in {role}",
+                    expected="each view once",
+                    fix="Remove the second one.",
+                )
+        return self
+
+
+class CaseIndex(Record):
+    """All cases of a protocol, and the sha256 of the image files they read, so that silently changed data is noticed."""
+
+    schema_version: Literal[1]
+    cases: tuple[Case, ...]
+    sha256: dict[SceneName, dict[ViewId, Sha256]] = Field(
+        description="scene -> view id -> sha256 of the image file; may be {}"
+    )
+
+    @field_validator("cases")
+    @classmethod
+    def _check_cases(cls, cases: tuple[Case, ...]) -> tuple[Case, ...]:
+        if not cases:
+            raise Refusal("an index without cases", expected="at least one case", fix="Add the cases.")
+        # Two names that differ only in case are one folder on macOS and Windows.
+        for name in find_repeated(case.id.lower() for case in cases):
+            ids = [case.id for case in cases if case.id.lower() == name]
+            raise Refusal(
+                f"the case ids {ids} are one name",
+                expected="ids that differ in more than case",
+                fix="Rename all but one.",
+            )
+        return cases
+
+    def canonical(self) -> dict[str, object]:
+        """The index as plain values in canonical order: cases by id. The order of views in a case is kept: it may matter."""
+        plain = self.model_dump(mode="json")
+        plain["cases"] = sorted(plain["cases"], key=lambda case: case["id"])
+        return plain
+
+
+def find_repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, in order of first appearance."""
+    return [name for name, count in Counter(names).items() if count > 1]
+
+
+def load_index(path: Path, expected_sha256: str) -> CaseIndex:
+    """Reads a case index and checks that it is the frozen one.
+
+    Args:
+        path: the JSON file.
+        expected_sha256: sha256 of the file's bytes, from the protocol.
+
+    Raises:
+        BenchError: the file is missing, has another hash, or is not an index.
+    """
+    data = read_bytes(path, what="the case index that the protocol names", fix="Restore it, or correct 'index.file'.")
+    found = sha256_hex(data)
+    if found != expected_sha256:
+        raise BenchError(
+            path,
+            f"sha256 {found}",
+            expected=f"sha256 {expected_sha256}, as the protocol says",
+            fix="Restore the frozen index; a changed index is another protocol, with a new version and this hash in 'index.sha256'.",
+        )
+    return parse_json_record(data, CaseIndex, where=str(path))
+
+
+def render_index(index: CaseIndex) -> bytes:
+    """The index as the bytes to freeze: JSON, one case a line and one scene's hashes a line, in canonical order."""
+    plain = index.canonical()
+    cases = ",\n".join(_line(case) for case in _as_list(plain["cases"]))
+    hashes = ",\n".join(
+        f"{_line(scene)}:{_line(views)}" for scene, views in sorted(_as_mapping(plain["sha256"]).items())
+    )
+    body = (
+        f'{{"cases":[\n{cases}\n],\n"schema_version":{_line(plain["schema_version"])},\n"sha256":{{\n{hashes}\n}}}}\n'
+    )
+    return body.encode()
+
+
+def _line(value: object) -> str:
+    return canonical_json(value).decode().rstrip("\n")
+
+
+def _as_list(value: object) -> list[object]:
+    assert isinstance(value, list)
+    return list(value)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _as_mapping(value: object) -> Mapping[str, object]:
+    assert isinstance(value, dict)
+    return dict(value)  # pyright: ignore[reportUnknownArgumentType]

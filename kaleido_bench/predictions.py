@@ -1,0 +1,540 @@
+"""The folder where predicting and scoring meet: its layout, what is to be done, and whether what is there is right.
+
+    runs/<protocol>/<model>/
+        run.json                          what was run, with what, and how often it was continued
+        protocol.json                     protocol and index in canonical form: the run can be re-scored by itself
+        predictions/<item>/<view>.png     8-bit RGB at the prepared size
+        predictions/<item>/case.json      seed, seconds, adapter, and the sha256 of each PNG
+        scores/<convention>.parquet       one row a view and metric
+        result.json                       the product
+
+A prediction folder is there whole or not at all. Nothing in it is believed without its hash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import Field, JsonValue
+
+from kaleido_bench.atomic import is_temporary, remove_leftovers, write_bytes_atomic, write_folder_atomic
+from kaleido_bench.cases import Case, CaseIndex, ViewId
+from kaleido_bench.data.images import decode_image, encode_png
+from kaleido_bench.errors import BenchError
+from kaleido_bench.protocol import (
+    LoadedProtocol,
+    Protocol,
+    ProtocolName,
+    ScaleSweepCameras,
+    build_protocol,
+    format_scale,
+)
+from kaleido_bench.records import (
+    Record,
+    Sha256,
+    canonical_json,
+    load_json_record,
+    nearest,
+    parse_json_record,
+    read_bytes,
+    sha256_hex,
+)
+
+__all__ = [
+    "Deviations",
+    "PredictionRecord",
+    "PredictionState",
+    "Run",
+    "RunRecord",
+    "Session",
+    "WorkItem",
+    "append_session",
+    "check_prediction",
+    "create_run",
+    "find_runs",
+    "item_seed",
+    "load_prediction",
+    "load_run_protocol",
+    "open_run",
+    "plan_items",
+    "run_folder",
+    "select_items",
+    "unexpected_items",
+    "write_bytes_atomic",
+    "write_json_atomic",
+    "write_prediction",
+]
+
+
+class WorkItem(NamedTuple):
+    """One prediction to make: a case, one of its samples, and the scale under an oracle sweep."""
+
+    case: Case
+    sample: int
+    scale: float | None
+
+    @property
+    def key(self) -> str:
+        """Its folder: `<case>`, `<case>~s1` for the second sample, `<case>~x0.5` under a scale."""
+        sample = f"~s{self.sample}" if self.sample else ""
+        scale = "" if self.scale is None else f"~x{format_scale(self.scale)}"
+        return f"{self.case.id}{sample}{scale}"
+
+
+class Deviations(Record):
+    """What a call left out of its protocol. Anything here makes a result partial."""
+
+    limit: int | None = Field(default=None, ge=1, description="only the first so many items")
+    scenes: tuple[str, ...] | None = Field(default=None, min_length=1, description="only these scenes")
+    reference_counts: tuple[int, ...] | None = Field(default=None, min_length=1, description="only these counts")
+    samples: int | None = Field(
+        default=None, ge=1, description="so many samples a case instead of the protocol's number"
+    )
+
+    @property
+    def any(self) -> bool:
+        """Whether there is one."""
+        return any(value is not None for value in (self.limit, self.scenes, self.reference_counts, self.samples))
+
+
+class Session(Record):
+    """One call that made predictions: the circumstances, none of which may change a number."""
+
+    started: str = Field(description="UTC, ISO 8601")
+    command: tuple[str, ...]
+    device: str
+    precision: str
+    versions: dict[str, str] = Field(description="package -> version")
+    git_commit: str | None = Field(description="of the harness, null outside a checkout")
+    git_dirty: bool | None
+    deviations: Deviations = Deviations()
+
+
+class RunRecord(Record):
+    """`run.json`."""
+
+    schema_version: Literal[1] = 1
+    protocol: ProtocolName
+    protocol_version: int
+    protocol_hash: Sha256
+    convention: str
+    model: str = Field(description="as named on the command line: kaleido@tiny")
+    adapter: dict[str, JsonValue] = Field(
+        description="the adapter's card: name, variant, weights, settings, training data"
+    )
+    fingerprint: str = Field(min_length=1, description="of the adapter: code version, weights and settings")
+    seed: int
+    sessions: tuple[Session, ...] = Field(description="the calls that made predictions, in order")
+
+    @property
+    def deviations(self) -> Deviations:
+        """Those of the last call that made predictions."""
+        return self.sessions[-1].deviations if self.sessions else Deviations()
+
+
+class PredictionRecord(Record):
+    """`case.json`: one finished prediction."""
+
+    schema_version: Literal[1] = 1
+    item: str
+    case: str
+    sample: int
+    scale: float | None
+    seed: int
+    seconds: float = Field(ge=0, description="of predict (and fit), by the wall clock")
+    width: int
+    height: int
+    fingerprint: str
+    protocol_hash: Sha256
+    sha256: dict[ViewId, Sha256] = Field(description="view id -> sha256 of its PNG")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what its run.json says."""
+
+    path: Path
+    record: RunRecord
+
+    @property
+    def predictions(self) -> Path:
+        """The folder of predictions."""
+        return self.path / "predictions"
+
+    @property
+    def result(self) -> Path:
+        """The result file."""
+        return self.path / "result.json"
+
+    def item_folder(self, item: WorkItem) -> Path:
+        """The folder of one prediction."""
+        return self.predictions / item.key
+
+    def scores(self, convention: str) -> Path:
+        """The rows scored under one convention."""
+        return self.path / "scores" / f"{convention}.parquet"
+
+
+class PredictionState(NamedTuple):
+    """What is wrong with one prediction, one line each."""
+
+    present: bool  # its folder is there
+    problems: tuple[str, ...]
+
+    @property
+    def whole(self) -> bool:
+        """There, with exactly the expected views, of the expected size, unaltered."""
+        return self.present and not self.problems
+
+
+# What is to be done
+
+
+def plan_items(loaded: LoadedProtocol, samples: int | None = None) -> list[WorkItem]:
+    """All predictions a protocol asks for, in the order of its index.
+
+    Args:
+        loaded: the protocol.
+        samples: so many a case instead of the protocol's number (a deviation).
+    """
+    cameras = loaded.protocol.cameras
+    scales = cameras.scales if isinstance(cameras, ScaleSweepCameras) else (None,)
+    count = samples or loaded.protocol.samples
+    return [WorkItem(case, sample, scale) for case in loaded.cases for sample in range(count) for scale in scales]
+
+
+def select_items(loaded: LoadedProtocol, deviations: Deviations) -> list[WorkItem]:
+    """The predictions that a call with deviations makes.
+
+    Raises:
+        BenchError: it names a scene or a reference count that the protocol does not have.
+    """
+    _check_choice("--scenes", deviations.scenes or (), {case.scene for case in loaded.cases})
+    counts = {len(case.references) for case in loaded.cases}
+    _check_choice("--references", map(str, deviations.reference_counts or ()), {str(count) for count in counts})
+    items = [
+        item
+        for item in plan_items(loaded, deviations.samples)
+        if (deviations.scenes is None or item.case.scene in deviations.scenes)
+        and (deviations.reference_counts is None or len(item.case.references) in deviations.reference_counts)
+    ]
+    return items[: deviations.limit]
+
+
+def _check_choice(option: str, chosen: Sequence[str] | map[str], known: set[str]) -> None:
+    for name in chosen:
+        if name not in known:
+            near = nearest(name, known)
+            raise BenchError(
+                option,
+                f"'{name}'",
+                expected="one of " + ", ".join(sorted(known, key=lambda word: (len(word), word))),
+                fix=f"Did you mean '{near}'?" if near else "Choose among these.",
+            )
+
+
+def item_seed(protocol_hash: str, item: WorkItem, seed: int) -> int:
+    """The seed of one prediction: 64 bits of a sha256 over protocol, case, sample and the protocol's seed.
+
+    It depends on nothing that differs between two honest runs (order, number of workers, what was there before), and not
+    on the scale, so that an oracle sweep compares scales under the same noise.
+    """
+    text = f"{protocol_hash}\n{item.case.id}\n{item.sample}\n{seed}\n"
+    return int(sha256_hex(text.encode())[:16], 16)
+
+
+# The run folder
+
+
+def run_folder(out: Path, protocol: str, model: str) -> Path:
+    """`<out>/<protocol>/<model>`, with the model's name made safe: `saved@../x` would otherwise leave the folder."""
+    safe = re.sub(r"[^A-Za-z0-9_.@+=-]+", "-", model).strip(".-")[:80]
+    name = safe if safe == model else f"{safe}-{sha256_hex(model.encode())[:8]}"
+    return out / protocol / name
+
+
+def create_run(
+    out: Path, loaded: LoadedProtocol, *, model: str, adapter: Mapping[str, JsonValue], fingerprint: str
+) -> Run:
+    """Makes the run folder of a protocol and a model, or continues the one that is there.
+
+    Leftovers of a killed process are removed. Nothing else is touched in a folder that is there.
+
+    Args:
+        out: the folder of all runs.
+        loaded: the protocol.
+        model: the model's name as the user wrote it.
+        adapter: the adapter's card as plain values.
+        fingerprint: the adapter's fingerprint.
+
+    Raises:
+        BenchError: the folder belongs to another protocol hash or another adapter fingerprint.
+    """
+    path = run_folder(out, loaded.protocol.name, model)
+    if (path / "run.json").is_file():
+        run = open_run(path, protocol_hash=loaded.hash, fingerprint=fingerprint)
+        for folder in (path, run.predictions, path / "scores"):
+            remove_leftovers(folder)
+        return run
+    record = RunRecord(
+        protocol=loaded.protocol.name,
+        protocol_version=loaded.protocol.version,
+        protocol_hash=loaded.hash,
+        convention=loaded.protocol.convention,
+        model=model,
+        adapter=dict(adapter),
+        fingerprint=fingerprint,
+        seed=loaded.protocol.seed,
+        sessions=(),
+    )
+    for folder in (path, path / "predictions", path / "scores"):
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(folder)
+    write_bytes_atomic(path / "protocol.json", _render_protocol(loaded))
+    write_json_atomic(path / "run.json", record.model_dump(mode="json"))
+    return Run(path, record)
+
+
+def open_run(path: Path, *, protocol_hash: str | None = None, fingerprint: str | None = None) -> Run:
+    """Opens a run folder.
+
+    Args:
+        path: the folder.
+        protocol_hash: what its protocol's hash must be, if it must.
+        fingerprint: what its adapter's fingerprint must be, if it must.
+
+    Raises:
+        BenchError: it is no run folder, or belongs to another protocol or adapter.
+    """
+    where = path / "run.json"
+    record = load_json_record(
+        where,
+        RunRecord,
+        what="a run folder with its run.json",
+        fix="Make it with `kbench run`, or name another folder.",
+    )
+    for what, found, expected in (
+        ("protocol hash", record.protocol_hash, protocol_hash),
+        ("adapter fingerprint", record.fingerprint, fingerprint),
+    ):
+        if expected is not None and found != expected:
+            raise BenchError(
+                where,
+                f"{what} {found}",
+                expected=f"{expected}, that of this call",
+                fix="Its predictions answer another question: name another --out, or remove this folder.",
+            )
+    return Run(path, record)
+
+
+def append_session(run: Run, session: Session) -> Run:
+    """Records that a call is about to make predictions. A call that finds nothing to do records nothing."""
+    record = run.record.model_copy(update={"sessions": (*run.record.sessions, session)})
+    write_json_atomic(run.path / "run.json", record.model_dump(mode="json"))
+    return Run(run.path, record)
+
+
+def find_runs(out: Path) -> list[Path]:
+    """The run folders below a folder, sorted."""
+    if (out / "run.json").is_file():
+        return [out]
+    if not out.is_dir():
+        return []
+    below = (child for child in sorted(out.iterdir()) if child.is_dir() and not child.name.startswith("."))
+    return [found for child in below for found in find_runs(child)]
+
+
+class _StoredProtocol(Record):
+    """`protocol.json`."""
+
+    protocol: Protocol
+    index: CaseIndex
+
+
+def _render_protocol(loaded: LoadedProtocol) -> bytes:
+    stored = {"protocol": loaded.protocol.model_dump(mode="json"), "index": loaded.index.model_dump(mode="json")}
+    return canonical_json(stored)
+
+
+def load_run_protocol(run: Run) -> LoadedProtocol:
+    """The protocol that a run answers, from the copy it carries.
+
+    Raises:
+        BenchError: the copy is missing or is not the protocol whose hash run.json has.
+    """
+    where = run.path / "protocol.json"
+    stored = load_json_record(where, _StoredProtocol, what="the run's copy of its protocol", fix="Restore it.")
+    loaded = build_protocol(stored.protocol, stored.index, path=None)
+    if loaded.hash != run.record.protocol_hash:
+        raise BenchError(
+            where,
+            f"protocol hash {loaded.hash}",
+            expected=f"{run.record.protocol_hash}, as run.json says",
+            fix="Restore it, or score with the protocol file itself.",
+        )
+    return loaded
+
+
+def write_json_atomic(path: Path, value: object) -> None:
+    """Writes plain values as canonical JSON, atomically."""
+    write_bytes_atomic(path, canonical_json(value))
+
+
+# One prediction
+
+
+def write_prediction(
+    run: Run, item: WorkItem, images: UInt8[np.ndarray, "target height width 3"], *, seed: int, seconds: float
+) -> PredictionRecord:
+    """Writes one prediction: a folder that is there whole or not at all. An older one is replaced.
+
+    Args:
+        run: the run.
+        item: what was predicted.
+        images: one image per target of the case, in its order.
+        seed: the seed that was used.
+        seconds: what it took, by the wall clock.
+
+    Raises:
+        BenchError: the images are not uint8 RGB, or not one per target.
+    """
+    targets = item.case.targets
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[0] != len(targets) or images.shape[3] != 3:
+        raise BenchError(
+            f"prediction '{item.key}' of {run.record.model}",
+            f"{images.dtype} {list(images.shape)}",
+            expected=f"uint8 [{len(targets)}, height, width, 3], one image per target",
+            fix="Correct the adapter.",
+        )
+    pngs = {view: encode_png(image) for view, image in zip(targets, images, strict=True)}
+    record = PredictionRecord(
+        item=item.key,
+        case=item.case.id,
+        sample=item.sample,
+        scale=item.scale,
+        seed=seed,
+        seconds=round(seconds, 6),
+        width=images.shape[2],
+        height=images.shape[1],
+        fingerprint=run.record.fingerprint,
+        protocol_hash=run.record.protocol_hash,
+        sha256={view: sha256_hex(png) for view, png in pngs.items()},
+    )
+    contents = {f"{view}.png": png for view, png in pngs.items()}
+    contents["case.json"] = canonical_json(record.model_dump(mode="json"))
+    write_folder_atomic(run.item_folder(item), contents)
+    return record
+
+
+def check_prediction(run: Run, item: WorkItem, size: tuple[int, int]) -> PredictionState:
+    """Whether a prediction is there and right, by reading every byte of it.
+
+    Args:
+        run: the run.
+        item: the prediction.
+        size: width and height it must have, in pixels.
+    """
+    folder = run.item_folder(item)
+    if not folder.is_dir():
+        return PredictionState(present=False, problems=())
+    record, problems = _read_record(run, item)
+    expected = {f"{view}.png" for view in item.case.targets}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"case.json"}
+    problems += [f"{folder / name}: missing" for name in sorted(expected - found)]
+    problems += [f"{folder / name}: extra, no target of case '{item.case.id}'" for name in sorted(found - expected)]
+    for view in item.case.targets:
+        path = folder / f"{view}.png"
+        if path.is_file():
+            known = record.sha256.get(view) if record else None
+            problems += _check_png(path, path.read_bytes(), known, size)
+    return PredictionState(present=True, problems=tuple(problems))
+
+
+def load_prediction(run: Run, item: WorkItem, size: tuple[int, int]) -> UInt8[np.ndarray, "target height width 3"]:
+    """Decodes a prediction, in the order of the case's targets, after checking it.
+
+    Raises:
+        BenchError: it is not there, or anything in it is missing, extra, altered, truncated or of the wrong size.
+    """
+    state = check_prediction(run, item, size)
+    if not state.whole:
+        raise BenchError(
+            run.item_folder(item) if not state.present else state.problems[0].split(": ", 1)[0],
+            "no such prediction" if not state.present else state.problems[0].split(": ", 1)[1],
+            expected=f"{len(item.case.targets)} views of {size[0]}x{size[1]}, as case.json has them",
+            fix="Predict it again: `kbench run` replaces a prediction that is not whole.",
+        )
+    folder = run.item_folder(item)
+    paths = [folder / f"{view}.png" for view in item.case.targets]
+    return np.stack([decode_image(path.read_bytes(), path) for path in paths])
+
+
+def load_prediction_record(run: Run, item: WorkItem) -> PredictionRecord:
+    """The case.json of one prediction; raises `BenchError` when it is missing or not one."""
+    path = run.item_folder(item) / "case.json"
+    return load_json_record(path, PredictionRecord, what="the manifest of a prediction", fix="Predict it again.")
+
+
+def unexpected_items(run: Run, loaded: LoadedProtocol, samples: int | None = None) -> list[str]:
+    """Folders in predictions/ that answer nothing the protocol asks."""
+    known = {item.key for item in plan_items(loaded, samples)}
+    if not run.predictions.is_dir():
+        return []
+    return [
+        path.name for path in sorted(run.predictions.iterdir()) if path.name not in known and not is_temporary(path)
+    ]
+
+
+def _read_record(run: Run, item: WorkItem) -> tuple[PredictionRecord | None, list[str]]:
+    """The case.json of a prediction, and what is wrong with it."""
+    path = run.item_folder(item) / "case.json"
+    try:
+        data = read_bytes(path, what="the manifest of a prediction", fix="Predict it again.")
+        record = parse_json_record(data, PredictionRecord, where=str(path))
+    except BenchError as error:
+        return None, [f"{error.where}: {error.found}"]
+    wrong = [
+        f"{path}: {what} {found!r}, expected {expected!r}"
+        for what, found, expected in (
+            ("item", record.item, item.key),
+            ("protocol hash", record.protocol_hash, run.record.protocol_hash),
+            ("adapter fingerprint", record.fingerprint, run.record.fingerprint),
+        )
+        if found != expected
+    ]
+    listed, targets = set(record.sha256), set(item.case.targets)
+    wrong += [f"{path}: no sha256 for the view '{view}'" for view in sorted(targets - listed)]
+    wrong += [f"{path}: sha256 for '{view}', which is no target" for view in sorted(listed - targets)]
+    return record, wrong
+
+
+def _check_png(path: Path, data: bytes, expected_sha256: str | None, size: tuple[int, int]) -> list[str]:
+    """What is wrong with one PNG. Decoding is only needed to tell truncated from altered, or without a hash."""
+    intact = expected_sha256 is not None and sha256_hex(data) == expected_sha256
+    if intact:
+        found = _read_png_size(data)
+    else:
+        try:
+            image = decode_image(data, path)
+        except BenchError:
+            return [f"{path}: truncated or not a PNG ({len(data)} bytes)"]
+        found = (image.shape[1], image.shape[0])
+        if image.shape[2] != 3:
+            return [f"{path}: {image.shape[2]} channels, expected 3"]
+    problems: list[str] = []
+    if found != size:
+        problems.append(f"{path}: {found[0]}x{found[1]}, expected {size[0]}x{size[1]}")
+    if expected_sha256 is not None and not intact:
+        problems.append(f"{path}: altered, its sha256 is not the one in case.json")
+    return problems
+
+
+def _read_png_size(data: bytes) -> tuple[int, int]:
+    """Width and height from a PNG's header: bytes 16 to 24 (IHDR comes first, by the PNG specification)."""
+    return int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")

@@ -1,0 +1,364 @@
+"""Records: frozen pydantic models read from YAML or JSON, whose errors name the file, the line and the nearest known key.
+
+A record is checked strictly: a number written as a string, a boolean where an integer belongs, a key nobody knows, a key
+written twice are all refused, because each of them once changed somebody's numbers without a word.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.scalarbool import ScalarBoolean
+from ruamel.yaml.scalarfloat import ScalarFloat
+from ruamel.yaml.scalarint import ScalarInt
+
+from kaleido_bench.errors import BenchError
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+"""A sha256 in lower-case hexadecimal."""
+
+SafePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*$", max_length=200)]
+"""A relative path with `/` between its parts, safe on any file system once `refuse_dots` has looked at it too."""
+
+LINE_LOOKUP_LIMIT = 2_000_000
+"""Bytes. Finding the line of an error in a larger JSON file would take longer than a reader waits."""
+
+
+class Record(BaseModel):
+    """Base of every record on disk: frozen, unknown keys refused, no NaN and no infinity."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Refusal(ValueError):
+    """Raised by a record's own check; carries the parts of a `BenchError` but for its place, which the loader knows."""
+
+    def __init__(self, found: str, *, expected: str, fix: str) -> None:
+        self.found, self.expected, self.fix = found, expected, fix
+        super().__init__(f"{found}; expected {expected}. {fix}")
+
+
+RecordT = TypeVar("RecordT", bound=BaseModel)
+
+
+def canonical_json(value: Any) -> bytes:
+    """JSON in the one form that is hashed: keys sorted, no spaces, UTF-8, a newline at the end, no NaN."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return (text + "\n").encode()
+
+
+def sha256_hex(data: bytes) -> str:
+    """The sha256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like `word`, or None when nothing is like it."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
+
+
+def suggest(word: str, known: Iterable[str], *, otherwise: str) -> str:
+    """`Did you mean 'x'?` where something is near enough, `otherwise` where nothing is."""
+    near = nearest(word, known)
+    return f"Did you mean '{near}'?" if near else otherwise
+
+
+def refuse_dots(path: str) -> str:
+    """Refuses `.`, `..` and hidden parts in a relative path that will become a path on disk.
+
+    Raises:
+        Refusal: a part begins with a dot.
+    """
+    if any(part.startswith(".") for part in path.split("/")):
+        raise Refusal(
+            f"{path!r} has a part that begins with a dot",
+            expected="a path that stays below its folder",
+            fix="Rename it: it becomes a path on disk.",
+        )
+    return path
+
+
+def read_bytes(path: Path, *, what: str, fix: str) -> bytes:
+    """Reads a file whole.
+
+    Raises:
+        BenchError: it is not there or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BenchError(path, "no such file", expected=what, fix=fix) from None
+    except OSError as error:
+        raise BenchError(path, f"cannot be read ({error.strerror})", expected=what, fix=fix) from None
+
+
+def load_yaml_record(path: Path, model: type[RecordT], *, what: str, fix: str) -> RecordT:
+    """Reads one YAML file as a record.
+
+    Args:
+        path: the file.
+        model: the record's type.
+        what: what the file should be, for the error that says it is missing.
+        fix: what to do when it is missing.
+
+    Raises:
+        BenchError: the file is missing, is not YAML, or does not fit the record; it names `file:line`.
+    """
+    return parse_yaml_record(_decode(path, read_bytes(path, what=what, fix=fix)), model, where=str(path))
+
+
+def load_json_record(path: Path, model: type[RecordT], *, what: str, fix: str) -> RecordT:
+    """Reads one JSON file as a record; raises the errors of `load_yaml_record`."""
+    return parse_json_record(read_bytes(path, what=what, fix=fix), model, where=str(path))
+
+
+def parse_yaml_record(text: str, model: type[RecordT], *, where: str) -> RecordT:
+    """Parses YAML text as a record; `where` stands for the file in errors."""
+    tree = _parse_tree(text, where)
+    if not isinstance(tree, CommentedMap):
+        raise BenchError(
+            f"{where}:1",
+            f"a YAML {_kind(tree)}",
+            expected="a mapping of keys to values",
+            fix="Write 'key: value' lines.",
+        )
+    plain = json.dumps(_plain(tree, where, 1), allow_nan=True)
+    try:
+        return model.model_validate_json(plain, strict=True)
+    except ValidationError as error:
+        raise _report(error, model, tree, where) from None
+
+
+def parse_json_record(data: bytes, model: type[RecordT], *, where: str) -> RecordT:
+    """Parses JSON as a record; `where` stands for the file in errors."""
+    _refuse_bad_json(data, where)
+    try:
+        return model.model_validate_json(data, strict=True)
+    except ValidationError as error:
+        small = len(data) <= LINE_LOOKUP_LIMIT
+        tree = _parse_tree(_decode(Path(where), data), where) if small else None
+        raise _report(error, model, tree, where) from None
+
+
+def _decode(path: Path, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BenchError(
+            f"{path}:{line}", "bytes that are not UTF-8", expected="UTF-8 text", fix="Save the file as UTF-8."
+        ) from None
+
+
+def _refuse_bad_json(data: bytes, where: str) -> None:
+    """Refuses what pydantic's JSON parser would let pass or explain badly: broken syntax, a key written twice."""
+
+    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            names = [name for name, _ in pairs]
+            twice = next(name for name in names if names.count(name) > 1)
+            raise BenchError(
+                where, f"the key {twice!r} is written twice", expected="each key once", fix="Keep one of the two."
+            )
+        return found
+
+    try:
+        json.loads(data, object_pairs_hook=refuse_duplicates)
+    except json.JSONDecodeError as error:
+        raise BenchError(
+            f"{where}:{error.lineno}", f"not JSON ({error.msg})", expected="a JSON object", fix="Restore or rewrite it."
+        ) from None
+    except UnicodeDecodeError:
+        raise BenchError(
+            where, "bytes that are not UTF-8", expected="a JSON object in UTF-8", fix="Restore or rewrite it."
+        ) from None
+
+
+def _parse_tree(text: str, where: str) -> Any:
+    """The YAML tree with the line of every key."""
+    try:
+        return YAML(typ="rt", pure=True).load(io.StringIO(text))
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = str(error.problem or "a key is written twice").split(" with value")[0]
+        raise BenchError(
+            f"{where}:{line}",
+            problem,
+            expected="each key once",
+            fix="Keep one of the two; the other was silently lost.",
+        ) from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"{where}:{mark.line + 1}" if mark else where
+        raise BenchError(
+            place, f"not YAML ({error.problem or error.context})", expected="valid YAML", fix="Correct that line."
+        ) from None
+    except YAMLError as error:
+        raise BenchError(
+            where, f"not YAML ({str(error).splitlines()[0]})", expected="valid YAML", fix="Correct the file."
+        ) from None
+
+
+def _plain(node: Any, where: str, line: int) -> Any:
+    """The YAML tree as plain JSON values: what a mapping or a scalar means, without its comments and its style."""
+    if isinstance(node, CommentedMap):
+        return {
+            _plain_key(key, where, _key_line(node, key)): _plain(node[key], where, _key_line(node, key)) for key in node
+        }
+    if isinstance(node, CommentedSeq):
+        return [_plain(item, where, _item_line(node, index)) for index, item in enumerate(node)]
+    if isinstance(node, ScalarBoolean | bool):
+        return bool(node)
+    if isinstance(node, ScalarInt | int):
+        return int(node)
+    if isinstance(node, ScalarFloat | float):
+        return float(node)
+    if isinstance(node, str):
+        return str(node)
+    if node is None:
+        return None
+    raise BenchError(
+        f"{where}:{line}",
+        f"a YAML value of kind {type(node).__name__}",
+        expected="text, a number, true or false, a list or a mapping",
+        fix="Put quotes around it if it is meant as text.",
+    )
+
+
+def _plain_key(key: Any, where: str, line: int) -> str:
+    if not isinstance(key, str):
+        raise BenchError(
+            f"{where}:{line}", f"the key {key!r}", expected="a key that is text", fix="Put quotes around it."
+        )
+    return str(key)
+
+
+class _Place(NamedTuple):
+    line: int
+    path: str  # as a reader would write it: `preparation.fit`, `cases[3].scene`
+    inside: bool  # the key itself is in the file (else: its parent is, and the key is missing)
+
+
+def _locate(tree: Any, location: tuple[int | str, ...]) -> _Place:
+    """The line of a pydantic location. Union tags, which are not in the file, are passed over."""
+    node, line, path, inside = tree, 1, "", True
+    for step in location:
+        inside = True
+        if isinstance(node, CommentedMap) and step in node:
+            line, node = _key_line(node, step), node[step]
+            path = f"{path}.{step}" if path else str(step)
+        elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
+            line, node = _item_line(node, step), node[step]
+            path = f"{path}[{step}]"
+        else:
+            inside = False
+    return _Place(line, path, inside)
+
+
+def _key_line(node: CommentedMap, key: Any) -> int:
+    position = cast("Mapping[Any, Sequence[int]] | None", node.lc.data)
+    return int(position[key][0]) + 1 if position and key in position else int(node.lc.line or 0) + 1
+
+
+def _item_line(node: CommentedSeq, index: int) -> int:
+    position = cast("Mapping[int, Sequence[int]] | None", node.lc.data)
+    return int(position[index][0]) + 1 if position and index in position else int(node.lc.line or 0) + 1
+
+
+def _report(error: ValidationError, model: type[BaseModel], tree: Any, where: str) -> BenchError:
+    """The first error of a record as one line. Unknown keys come first: a misspelt key is also a missing one."""
+    details = error.errors(include_url=False)
+    places = [_locate(tree, item["loc"]) for item in details]
+    order = sorted(range(len(details)), key=lambda i: (details[i]["type"] != "extra_forbidden", places[i].line))
+    first, place = details[order[0]], places[order[0]]
+    message = _explain(first, place, model)
+    # A union reports once per alternative; they are one mistake, with several right answers.
+    twins = [i for i in order[1:] if places[i] == place and first["type"] not in ("extra_forbidden", "missing")]
+    answers = [message.expected, *(_explain(details[i], places[i], model).expected for i in twins)]
+    others = {places[i].line for i in order[1:] if i not in twins}
+    more = f" ({len(others)} more lines have problems)" if others else ""
+    line = f"{where}:{place.line}" if tree is not None else where
+    return BenchError(line, message.found, expected=" or ".join(dict.fromkeys(answers)), fix=message.fix + more)
+
+
+class _Message(NamedTuple):
+    found: str
+    expected: str
+    fix: str
+
+
+def _explain(detail: ErrorDetails, place: _Place, model: type[BaseModel]) -> _Message:
+    """One pydantic error in the words of this project."""
+    key = str(detail["loc"][-1]) if detail["loc"] else ""
+    context = cast("Mapping[str, Any]", detail.get("ctx", {}))
+    own = context.get("error")
+    if isinstance(own, Refusal):
+        prefix = f"{place.path}: " if place.path and place.path not in own.found else ""
+        return _Message(prefix + own.found, own.expected, own.fix)
+    if detail["type"] == "extra_forbidden":
+        known = known_keys(model, detail["loc"])
+        return _Message(
+            f"unknown key '{key}'", "one of " + ", ".join(known), suggest(key, known, otherwise="Remove it.")
+        )
+    if detail["type"] in ("missing", "union_tag_not_found"):
+        missing = key if detail["type"] == "missing" else str(context["discriminator"]).strip("'")
+        inside = f" in '{place.path}'" if place.path else ""
+        return _Message(f"the key '{missing}' is missing{inside}", f"'{missing}'", "Add it.")
+    if detail["type"] in ("literal_error", "union_tag_invalid"):
+        allowed = str(context.get("expected", context.get("expected_tags", "")))
+        value = str(context.get("tag", detail["input"]))
+        words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
+        return _Message(f"'{place.path}' is {value!r}", allowed, suggest(value, words, otherwise="Use one of these."))
+    expected = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+    return _Message(f"'{place.path}' is {_show(detail['input'])}", expected, "Correct it.")
+
+
+def _show(value: object) -> str:
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def known_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys a record knows at the place of a pydantic location (whose last step is the key in question)."""
+    candidates: list[type[BaseModel]] = [model]
+    for step in location[:-1]:
+        fields = [item.model_fields[step].annotation for item in candidates if step in item.model_fields]
+        if fields:
+            candidates = [found for annotation in fields for found in _models_in(annotation)]
+        elif isinstance(step, str):
+            candidates = [item for item in candidates if _has_tag(item, step)] or candidates
+    return list(dict.fromkeys(name for item in candidates for name in item.model_fields))
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _models_in(part)]
+
+
+def _has_tag(model: type[BaseModel], tag: str) -> bool:
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return any(get_origin(item) is Literal and tag in get_args(item) for item in annotations)
+
+
+def _kind(tree: Any) -> str:
+    return {CommentedSeq: "list", type(None): "file with nothing in it"}.get(type(tree), "scalar")
+
+
+def refuse(found: str, *, expected: str, fix: str) -> NoReturn:
+    """Raises a `Refusal`, for checks that are one expression."""
+    raise Refusal(found, expected=expected, fix=fix)
