@@ -1,0 +1,104 @@
+"""Scores on worlds never trained on, beside the nearest reference view. A training-time look, not a benchmark result: that is kbench's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from reference_model.codecs import patchify, unpatchify
+from reference_model.model import Kaleido, Views
+from reference_model.positions import normalise_poses
+from reference_model.sampler import build_levels, integrate_euler
+from reference_model.worlds.cameras import build_intrinsics, draw_rig
+from reference_model.worlds.render import render_worlds
+from reference_model.worlds.scenes import draw_worlds, to_device
+
+HELD_OUT_SEED = 10**9  # training draws from seeds below this one
+
+
+class Batch(NamedTuple):
+    images: Float[Tensor, "b v 3 size size"]
+    c2w: Float[Tensor, "b v 4 4"]  # normalised
+    intrinsics: Float[Tensor, "b v 3 3"]
+
+
+def render_batch(seed: int, scenes: int, views: int, size: int, device: str, tracer=None) -> Batch:
+    """Draw and render worlds: a seed is a batch."""
+    generator = torch.Generator().manual_seed(seed)
+    rig = draw_rig(scenes, views, generator)
+    worlds = draw_worlds(scenes, rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
+    intrinsics, c2w = build_intrinsics(rig, size), normalise_poses(rig.c2w)
+    options = {} if tracer is None else {"tracer": tracer}
+    images = render_worlds(to_device(worlds, device), to_device(rig, device), size, **options)
+    return Batch(images, c2w.to(device), intrinsics.to(device))
+
+
+def psnr(predicted: Tensor, truth: Tensor) -> Tensor:
+    """One value per image, after rounding to 8 bits, capped at 60 dB so that a copied plain image does not decide a mean."""
+    error = ((predicted.clamp(0, 1) * 255).round() - (truth * 255).round()).square().flatten(-3).mean(-1) / 255**2
+    return -10 * torch.log10(error.clamp(min=1e-6))
+
+
+def nearest_reference(batch: Batch, references: int) -> Tensor:
+    """For each target the reference whose direction and centre are closest."""
+    centre, forward = batch.c2w[..., :3, 3], batch.c2w[..., :3, 2]
+    cost = torch.cdist(centre[:, references:], centre[:, :references]) + torch.arccos(
+        (forward[:, references:] @ forward[:, :references].mT).clamp(-1, 1)
+    )
+    index = cost.argmin(-1)
+    return batch.images[torch.arange(len(index), device=index.device)[:, None], index]
+
+
+@torch.inference_mode()
+def predict_targets(
+    model: Kaleido, batch: Batch, references: int, steps: int, shift_mean: float, seed: int = 0
+) -> Tensor:
+    """Target images of a batch by `steps` Euler steps."""
+    size, patch = batch.images.shape[-1], model.config.patch
+    tokens = patchify(batch.images, patch)
+    clean = tokens[:, :references]
+    noise = torch.randn(tokens[:, references:].shape, generator=torch.Generator().manual_seed(seed)).to(tokens.device)
+    views = Views(batch.c2w, batch.intrinsics, references, size, size)
+    out = integrate_euler(
+        lambda x, t: model(torch.cat([clean, x], 1), t, views).float(), noise, build_levels(steps, shift_mean)
+    )
+    return unpatchify(out, patch, size, size)
+
+
+@torch.inference_mode()
+def score_held_out(
+    model: Kaleido,
+    size: int,
+    views: int,
+    device: str,
+    *,
+    scenes: int,
+    shift_mean: float,
+    steps: tuple[int, ...],
+    tracer=None,
+) -> list[dict[str, float]]:
+    """Mean PSNR in dB on held-out worlds for 1, 3 and 5 references, for the nearest view and each number of steps."""
+    batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, tracer)
+    rows: list[dict[str, float]] = []
+    for references in (count for count in (1, 3, 5) if count < views):
+        truth = batch.images[:, views - 1 :] if views > 5 else batch.images[:, references:]
+        last = slice(-truth.shape[1], None)
+        row = {
+            "references": float(references),
+            "nearest": psnr(nearest_reference(batch, references)[:, last], truth).mean().item(),
+        }
+        for count in steps:
+            predicted = torch.cat(
+                [
+                    predict_targets(model, Batch(*(x[i : i + 16] for x in batch)), references, count, shift_mean)[
+                        :, last
+                    ]
+                    for i in range(0, scenes, 16)
+                ]
+            )
+            row[f"steps_{count}"] = psnr(predicted, truth).mean().item()
+        rows.append(row)
+    return rows

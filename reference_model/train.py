@@ -1,0 +1,196 @@
+"""Train a preset on procedural worlds: `python -m reference_model.train tiny --minutes 9 --out DIR`. Read top to bottom.
+
+A run is a stretch of time, cut into stages of rising resolution; the learning rate follows the share of the time that has passed.
+Every line of the log carries the loss and the model FLOP/s reached. What comes out is the running average of the weights, in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reference_model.checkpoint import write_checkpoint
+from reference_model.codecs import patchify
+from reference_model.config import PRESETS, Preset, Stage
+from reference_model.flow import mix, sample_noise_levels, velocity_loss
+from reference_model.held_out import HELD_OUT_SEED, score_held_out
+from reference_model.model import Kaleido, Views, count_parameters, forward_flops
+from reference_model.optim import build_optimizers, learning_rate_factor
+from reference_model.positions import normalise_poses
+from reference_model.view_sampling import draw_reference_count
+from reference_model.worlds.cameras import Rig, build_intrinsics, draw_rig
+from reference_model.worlds.render import render_worlds, trace
+from reference_model.worlds.scenes import Worlds, draw_worlds, select, to_device
+
+
+class WorldStream:
+    """Worlds and rigs, drawn ahead of time on a CPU thread, a block of steps at once. Block i is a pure function of (seed, i)."""
+
+    def __init__(self, views: int, scenes: int, seed: int, block_scenes: int = 1024) -> None:
+        self.views, self.scenes, self.seed = views, scenes, seed
+        self.steps_per_block = max(1, block_scenes // scenes)
+        self.pool = ThreadPoolExecutor(1)
+        self.loaded = -1
+        self.current: tuple[Worlds, Rig] | None = None
+        self.ahead: Future[tuple[Worlds, Rig]] = self.pool.submit(self.draw, 0)
+
+    def draw(self, block: int) -> tuple[Worlds, Rig]:
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + block) % HELD_OUT_SEED)
+        rig = draw_rig(self.steps_per_block * self.scenes, self.views, generator)
+        return draw_worlds(rig.c2w.shape[0], rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator), rig
+
+    def step(self, step: int, device: str) -> tuple[Worlds, Rig]:
+        block, index = divmod(step, self.steps_per_block)
+        if block != self.loaded:
+            self.current, self.loaded = self.ahead.result(), block
+            self.ahead = self.pool.submit(self.draw, block + 1)
+        assert self.current is not None
+        rows = slice(index * self.scenes, (index + 1) * self.scenes)
+        worlds, rig = (to_device(select(record, rows), device) for record in self.current)
+        return worlds, rig  # type: ignore[return-value]
+
+
+def loss_of_step(
+    model: Kaleido,
+    worlds: Worlds,
+    rig: Rig,
+    preset: Preset,
+    references: int,
+    size: int,
+    generator: torch.Generator,
+    tracer,
+) -> Tensor:
+    """Render, noise the targets, predict them, compare."""
+    with torch.no_grad():
+        images = render_worlds(worlds, rig, size, tracer=tracer, scenes_at_once=32 if rig.c2w.is_cuda else 2)
+        tokens = patchify(images, preset.model.patch)
+        clean, noised = tokens[:, :references], tokens[:, references:]
+        t = sample_noise_levels(tokens.shape[0], preset.flow, generator)
+        noise = torch.randn(noised.shape, generator=generator, device=noised.device)
+        sequence = torch.cat([clean, mix(noised, noise, t)], 1)
+        cameras = Views(
+            normalise_poses(rig.c2w), build_intrinsics(rig, size).to(rig.c2w.device), references, size, size
+        )
+    with torch.autocast(sequence.device.type, torch.bfloat16, enabled=sequence.is_cuda):
+        predicted = model(sequence, t, cameras)
+    return velocity_loss(predicted, noised, t, preset.flow.min_t)
+
+
+def stage_at(preset: Preset, progress: float) -> tuple[int, Stage]:
+    """The stage in force after a share of the time."""
+    passed = 0.0
+    for i, stage in enumerate(preset.train.stages):
+        passed += stage.share
+        if progress < passed:
+            return i, stage
+    return len(preset.train.stages) - 1, preset.train.stages[-1]
+
+
+def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int | None, compiled: bool) -> None:
+    config, views = preset.train, preset.model.max_views
+    torch.manual_seed(config.seed)
+    model = Kaleido(preset.model).to(device)
+    averaged = Kaleido(preset.model).to(device).eval().requires_grad_(False)
+    averaged.load_state_dict(model.state_dict())
+    tracer = trace
+    if compiled:  # block by block: the whole model takes minutes to compile
+        torch._dynamo.config.cache_size_limit = 64
+        tracer = torch.compile(trace, dynamic=False)
+        for block in model.blocks:
+            block.compile(dynamic=False)
+    optimizers = build_optimizers(model, config)
+    generator = torch.Generator(device).manual_seed(config.seed)
+    parameters, running = list(model.parameters()), list(averaged.parameters())
+    print(json.dumps({"parameters": count_parameters(model), "device": device, "torch": torch.__version__}), flush=True)
+
+    out.mkdir(parents=True, exist_ok=True)
+    begun = marked = time.monotonic()
+    step, marked_step, marked_flops, flops, last_stage, stream = 0, 0, 0.0, 0.0, -1, None
+    losses: list[Tensor] = []
+    while True:
+        elapsed = time.monotonic() - begun
+        progress = step / max_steps if max_steps else elapsed / (60 * minutes)
+        if progress >= 1:
+            break
+        number, stage = stage_at(preset, progress)
+        if number != last_stage:
+            stream, first_step, last_stage = WorldStream(views, stage.scenes, config.seed * 101 + number), step, number
+        assert stream is not None
+        references = draw_reference_count(step, config.seed, views)
+        worlds, rig = stream.step(step - first_step, device)
+        loss = loss_of_step(model, worlds, rig, preset, references, stage.image_size, generator, tracer)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+        factor = learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = config.learning_rate * factor
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        decay = min(config.ema_decay, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(running, parameters, 1 - decay)
+        per_view = (stage.image_size // preset.model.patch) ** 2
+        flops += 3 * stage.scenes * forward_flops(preset.model, references, views - references, per_view)
+        losses.append(loss.detach())
+        step += 1
+        if step % 100 == 0 or step in (1, 20):
+            mean = torch.stack(losses).mean().item()  # waits for the device
+            now = time.monotonic()
+            if not mean < 1e4:
+                raise RuntimeError(f"step {step}: the loss is {mean}; lower the learning rate or the clipping norm")
+            line = {
+                "step": step, "seconds": round(now - begun, 1), "size": stage.image_size, "loss": round(mean, 5),
+                "lr": round(config.learning_rate * factor, 6), "steps_per_s": round((step - marked_step) / (now - marked), 2),
+                "tflops": round((flops - marked_flops) / (now - marked) / 1e12, 1),
+            }  # fmt: skip
+            print(json.dumps(line), flush=True)
+            losses, marked, marked_step, marked_flops = [], now, step, flops
+    seconds = time.monotonic() - begun
+    scores = score_held_out(
+        averaged, preset.model.image_size, views, device, scenes=64 if device != "cpu" else 2,
+        shift_mean=preset.flow.logit_mean, steps=(1, 4, 16), tracer=tracer,
+    )  # fmt: skip
+    for row in scores:
+        print(json.dumps({k: round(v, 2) for k, v in row.items()}), flush=True)
+    card = {
+        "training_data": ["reference_model.worlds"],
+        "steps": step,
+        "seconds": round(seconds, 1),
+        "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
+        "model_flops": flops,
+        "held_out_psnr": scores,
+        "torch": torch.__version__,
+    }
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in averaged.state_dict().items()}
+    write_checkpoint(out, weights, preset, card)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("preset", choices=sorted(PRESETS))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=9.0)
+    parser.add_argument("--steps", type=int, help="stop after this many steps instead, whatever the time")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--no-compile", action="store_true")
+    args = parser.parse_args()
+    torch.set_float32_matmul_precision("high")
+    train(
+        PRESETS[args.preset](),
+        args.out,
+        args.device,
+        args.minutes,
+        args.steps,
+        not args.no_compile and args.device != "cpu",
+    )
+
+
+if __name__ == "__main__":
+    main()
