@@ -37,10 +37,12 @@ READERS: Mapping[str, str] = MappingProxyType(
         "transforms": "kaleido_bench.data.readers.transforms:TransformsReader",
         "colmap": "kaleido_bench.data.readers.colmap:ColmapReader",
         "llff": "kaleido_bench.data.readers.llff:LlffReader",
+        "llff-4": "kaleido_bench.data.readers.llff:build_quarter_reader",
+        "llff-8": "kaleido_bench.data.readers.llff:build_eighth_reader",
         "parquet": "kaleido_bench.data.readers.parquet:ParquetReader",
     }
 )
-"""Name in a protocol -> "module:class", imported by `build_reader`."""
+"""Name in a protocol -> "module:builder", imported by `build_reader`. A builder, mostly a class, takes no argument."""
 
 
 def build_reader(name: str) -> Reader:

@@ -81,12 +81,20 @@ def _read_views(folder: Path, path: Path) -> Iterator[View]:
     for number, frame in enumerate(cast(list[object], frames)):
         if not isinstance(frame, dict):
             raise BenchError(f"{path}, frame {number}", "not an object", expected="a frame", fix="Correct the file.")
-        merged = {key: value for key, value in document.items() if key != "frames"} | cast(dict[str, Any], frame)
-        yield _build_view(folder, merged, f"{path}, frame {number}", sizes)
+        yield _build_view(folder, _merge(document, cast(dict[str, Any], frame)), f"{path}, frame {number}", sizes)
+
+
+def _merge(document: Mapping[str, Any], frame: Mapping[str, Any]) -> dict[str, Any]:
+    """What holds for a frame: its own keys, then the file's. Its own angle wins over a focal length of the file."""
+    merged = {key: value for key, value in document.items() if key != "frames"} | dict(frame)
+    for focal, angle in (("fl_x", "camera_angle_x"), ("fl_y", "camera_angle_y")):
+        if angle in frame and focal not in frame:
+            merged.pop(focal, None)
+    return merged
 
 
 def _build_view(folder: Path, frame: Mapping[str, Any], where: str, sizes: dict[str, tuple[int, int]]) -> View:
-    relative = _image_path(frame, where)
+    relative = _relative_path(frame.get("file_path"), "file_path", where)
     image = complete_suffix(folder / relative)
     view_id = view_id_of(str(relative))
     where = f"{where} ({relative})"
@@ -109,10 +117,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise BenchError(path, "not a JSON object", expected="a transforms.json", fix="Fetch the file again.")
     return cast(dict[str, Any], document)
-
-
-def _image_path(frame: Mapping[str, Any], where: str) -> PurePosixPath:
-    return _relative_path(frame.get("file_path"), "file_path", where)
 
 
 def _relative_path(value: object, key: str, where: str) -> PurePosixPath:

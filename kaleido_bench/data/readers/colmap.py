@@ -1,0 +1,107 @@
+"""Scenes with a COLMAP sparse model, binary or text, beside an `images/` folder.
+
+COLMAP's cameras are world to camera in OpenCV axes with pixel centres at .5 (https://colmap.github.io/format.html), so
+K needs no change. Only pinhole models are taken: undistorting is COLMAP's work (`colmap image_undistorter`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from kaleido_bench.data.cameras import build_camera, c2w_from_colmap, intrinsics_matrix
+from kaleido_bench.data.readers.files import child_scenes, find_scene_folder, find_side_file
+from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
+from kaleido_bench.errors import BenchError
+
+if TYPE_CHECKING:
+    import pycolmap
+
+_MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0")
+_PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
+
+
+class ColmapReader:
+    """Reads folders that hold `images/` and a sparse model in `sparse/0`, `sparse` or `colmap/sparse/0`."""
+
+    def scene_names(self, root: Path) -> list[str]:
+        """The folders directly below `root` that hold a sparse model."""
+        return child_scenes(root, lambda folder: _find_model(folder) is not None)
+
+    def load_scene(self, root: Path, name: str) -> Scene:
+        """The registered images by name; images stay on disk.
+
+        Raises:
+            BenchError: pycolmap is not installed; no model, an unreadable one, or a camera model that is not a pinhole.
+        """
+        folder = find_scene_folder(root, name)
+        model = _find_model(folder)
+        if model is None:
+            raise BenchError(
+                folder,
+                "no sparse model",
+                expected=f"cameras and images, .bin or .txt, in {', '.join(_MODEL_FOLDERS)}",
+                fix="Run COLMAP, or check root and reader.",
+            )
+        reconstruction = _read_model(model)
+        images = cast("dict[int, pycolmap.Image]", reconstruction.images)
+        posed = sorted((image for image in images.values() if image.has_pose), key=lambda image: image.name)
+        return build_scene(name, (_build_view(folder, model, image, reconstruction) for image in posed), model)
+
+
+def _find_model(folder: Path) -> Path | None:
+    for name in _MODEL_FOLDERS:
+        model = folder / name
+        if any(
+            all((model / f"{part}.{suffix}").is_file() for part in ("cameras", "images")) for suffix in ("bin", "txt")
+        ):
+            return model
+    return None
+
+
+def _read_model(model: Path) -> pycolmap.Reconstruction:
+    try:
+        import pycolmap  # here, because it is an extra
+    except ImportError:
+        raise BenchError(
+            "the colmap reader",
+            "pycolmap is not installed",
+            expected="the colmap extra",
+            fix="Run: pip install 'kaleido-bench[colmap]'",
+        ) from None
+    try:
+        return pycolmap.Reconstruction(model)
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
+        reason = str(error).strip().splitlines()[-1:] or ["no reason given"]
+        raise BenchError(
+            model,
+            f"pycolmap cannot read the sparse model ({reason[0]})",
+            expected="cameras, images and points3D of one model, all .bin or all .txt",
+            fix="Copy the model again.",
+        ) from None
+
+
+def _build_view(folder: Path, model: Path, image: pycolmap.Image, reconstruction: pycolmap.Reconstruction) -> View:
+    where = f"{model}, image {image.name}"
+    lens = reconstruction.cameras[image.camera_id]
+    if lens.model.name not in _PINHOLES:
+        raise BenchError(
+            where,
+            f"camera model {lens.model.name}",
+            expected=f"{' or '.join(_PINHOLES)}, of undistorted images",
+            fix="Undistort with colmap image_undistorter and use its output.",
+        )
+    # A property up to pycolmap 3.11, a method since.
+    pose: Any = image.cam_from_world() if callable(image.cam_from_world) else image.cam_from_world
+    x, y, z, w = pose.rotation.quat
+    camera = build_camera(
+        c2w_from_colmap((w, x, y, z), pose.translation),
+        intrinsics_matrix(lens.focal_length_x, lens.focal_length_y, lens.principal_point_x, lens.principal_point_y),
+        lens.width,
+        lens.height,
+        where=where,
+    )
+    path = folder / "images" / image.name
+    view_id = view_id_of(image.name)
+    mask = find_side_file(folder / "masks", view_id)
+    return View(view_id, camera, path.read_bytes, None if mask is None else mask.read_bytes, str(path))
