@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, field_validator, 
 from kaleido_bench.errors import BenchError
 from kaleido_bench.records import (
     Record,
-    Refusal,
+    RefusedError,
     SafePath,
     Sha256,
     canonical_json,
@@ -50,13 +50,13 @@ class Case(Record):
     def _check_views(self) -> Case:
         for role, views in (("references", self.references), ("targets", self.targets)):
             if not views:
-                raise Refusal(
+                raise RefusedError(
                     f"case '{self.id}' has no {role}",
                     expected=f"at least one view in {role}",
                     fix="Add one or drop the case.",
                 )
             for view in find_repeated(views):
-                raise Refusal(
+                raise RefusedError(
                     f"case '{self.id}' names the view '{view}' twice in {role}",
                     expected="each view once",
                     fix="Remove the second one.",
@@ -65,7 +65,7 @@ class Case(Record):
 
 
 class CaseIndex(Record):
-    """All cases of a protocol, and the sha256 of the image files they read, so that silently changed data is noticed."""
+    """All cases of a protocol, and the sha256 of the image files they read, so that changed data is noticed."""
 
     schema_version: Literal[1]
     cases: tuple[Case, ...]
@@ -77,11 +77,11 @@ class CaseIndex(Record):
     @classmethod
     def _check_cases(cls, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         if not cases:
-            raise Refusal("an index without cases", expected="at least one case", fix="Add the cases.")
+            raise RefusedError("an index without cases", expected="at least one case", fix="Add the cases.")
         # Two names that differ only in case are one folder on macOS and Windows.
         for name in find_repeated(case.id.lower() for case in cases):
             ids = [case.id for case in cases if case.id.lower() == name]
-            raise Refusal(
+            raise RefusedError(
                 f"the case ids {ids} are one name",
                 expected="ids that differ in more than case",
                 fix="Rename all but one.",
@@ -89,7 +89,7 @@ class CaseIndex(Record):
         return cases
 
     def canonical(self) -> dict[str, object]:
-        """The index as plain values in canonical order: cases by id. The order of views in a case is kept: it may matter."""
+        """The index as plain values in canonical order: cases by id. Views keep their order: it may matter."""
         plain = self.model_dump(mode="json")
         plain["cases"] = sorted(plain["cases"], key=lambda case: case["id"])
         return plain
@@ -117,7 +117,7 @@ def load_index(path: Path, expected_sha256: str) -> CaseIndex:
             path,
             f"sha256 {found}",
             expected=f"sha256 {expected_sha256}, as the protocol says",
-            fix="Restore the frozen index; a changed index is another protocol, with a new version and this hash in 'index.sha256'.",
+            fix="Restore the frozen index; a changed one is a new version of the protocol, with this hash in it.",
         )
     return parse_json_record(data, CaseIndex, where=str(path))
 

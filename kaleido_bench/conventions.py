@@ -1,9 +1,10 @@
 """Metric conventions: how PSNR, SSIM and LPIPS are computed, as named, hashed records.
 
-Two papers' "SSIM" differ by more than their methods do: window, border, covariance and data range are choices, and so are
-the network and the input range of LPIPS, the rounding of the prediction, and what is averaged over what. A convention
-writes every such choice down; a result carries the convention's name and hash. The fields cover the conventions found in
-the field's code bases, so that another one is a YAML file and no code. A scorer that cannot do what a field says refuses.
+Two papers' "SSIM" differ by more than their methods do: window, border, covariance and data range are choices, and so
+are the network and the input range of LPIPS, the rounding of the prediction, and what is averaged over what. A
+convention writes every such choice down; a result carries the convention's name and hash. The fields cover the
+conventions found in the field's code bases, so that another one is a YAML file and no code. A scorer that cannot do
+what a field says refuses.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import Field, StringConstraints, model_validator
 
 from kaleido_bench.errors import BenchError
-from kaleido_bench.records import Record, Refusal, Sha256, canonical_json, load_yaml_record, sha256_hex, suggest
+from kaleido_bench.records import Record, RefusedError, Sha256, canonical_json, load_yaml_record, sha256_hex, suggest
 
 UNHASHED_FIELDS = frozenset({"title", "source", "notes"})
 """Words for people. No number depends on them, so a better explanation is not another convention."""
@@ -36,8 +37,8 @@ class PsnrRecipe(Record):
     """Peak signal-to-noise ratio, -10 log10(MSE / range^2), in dB."""
 
     aggregation: Literal["per-image", "per-channel", "pooled"] = Field(
-        description="per-image: one MSE over all pixels and channels of a view; per-channel: the mean of the channels' PSNRs; "
-        "pooled: one MSE over all views of a scene"
+        description="per-image: one MSE over all pixels and channels of a view; per-channel: the mean of the PSNRs of "
+        "its channels; pooled: one MSE over all views of a scene"
     )
     channels: Literal["rgb", "gray", "luma"] = Field(
         description="gray: skimage's rgb2gray; luma: BT.601 Y of the SR field"
@@ -46,13 +47,13 @@ class PsnrRecipe(Record):
 
 
 class SsimRecipe(Record):
-    """Structural similarity (Wang et al. 2004): the four choices in which implementations differ, and their constants."""
+    """Structural similarity (Wang et al. 2004): the choices in which implementations differ, and its constants."""
 
     window: Literal["gaussian", "uniform"]
     window_size: int = Field(ge=3, description="pixels, odd")
     sigma: float | None = Field(description="pixels; of the Gaussian window, null for a uniform one")
     border: Literal["valid", "reflect", "zero"] = Field(
-        description="valid: only windows inside the image count; reflect and zero: the image is padded and every pixel counts"
+        description="valid: only windows inside the image count; reflect, zero: the image is padded, all pixels count"
     )
     covariance: Literal["biased", "sample"] = Field(description="sample: times n / (n - 1), n = window_size^2")
     clip_variance: bool = Field(description="negative variances from rounding are set to zero (dm_pix)")
@@ -64,9 +65,11 @@ class SsimRecipe(Record):
     @model_validator(mode="after")
     def _check_window(self) -> SsimRecipe:
         if self.window_size % 2 == 0:
-            raise Refusal(f"window_size {self.window_size}", expected="an odd number of pixels", fix="Use 7 or 11.")
+            raise RefusedError(
+                f"window_size {self.window_size}", expected="an odd number of pixels", fix="Use 7 or 11."
+            )
         if (self.window == "gaussian") != (self.sigma is not None):
-            raise Refusal(
+            raise RefusedError(
                 f"window {self.window} with sigma {self.sigma}",
                 expected="a sigma for a gaussian window and null for a uniform one",
                 fix="Correct sigma.",
@@ -90,7 +93,7 @@ class LpipsRecipe(Record):
     net: Literal["alex", "vgg", "squeeze"]
     version: Literal["0.0", "0.1"]
     input_range: tuple[float, float] = Field(
-        description="what [0, 1] is mapped to before the net, which was trained for [-1, 1]; [0, 1] is the mistake of 3DGS"
+        description="what [0, 1] is mapped to before the net, which was trained for [-1, 1]; 3DGS feeds [0, 1]"
     )
     dtype: Literal["float32", "bfloat16"]
     epsilon: float = Field(gt=0)
@@ -141,8 +144,8 @@ class Convention(Record):
     )
     crop_border: int = Field(ge=0, description="pixels cut from each side of prediction and truth")
     mask: Literal["none", "inside", "zero-both", "bbox-crop"] = Field(
-        description="none: all pixels; inside: only masked pixels count; zero-both: both images are zero outside, all pixels "
-        "count; bbox-crop: both are cut to the mask's bounding box"
+        description="none: all pixels; inside: only masked pixels count; zero-both: both images are zero outside, and "
+        "all pixels count; bbox-crop: both are cut to the mask's bounding box"
     )
     psnr: PsnrRecipe
     infinite_psnr: InfinitePsnr
@@ -157,7 +160,7 @@ class Convention(Record):
     def _check_names(self) -> Convention:
         names = [recipe.metric for recipe in self.lpips]
         if len(set(names)) != len(names) or {"psnr", "ssim"} & set(names):
-            raise Refusal(
+            raise RefusedError(
                 f"the LPIPS metrics {names}", expected="distinct names besides psnr and ssim", fix="Rename one."
             )
         return self

@@ -242,8 +242,8 @@ def _check_choice(option: str, chosen: Sequence[str] | map[str], known: set[str]
 def item_seed(protocol_hash: str, item: WorkItem, seed: int) -> int:
     """The seed of one prediction: 64 bits of a sha256 over protocol, case, sample and the protocol's seed.
 
-    It depends on nothing that differs between two honest runs (order, number of workers, what was there before), and not
-    on the scale, so that an oracle sweep compares scales under the same noise.
+    It depends on nothing that differs between two honest runs (order, number of workers, what was there before), and
+    not on the scale, so that an oracle sweep compares scales under the same noise.
     """
     text = f"{protocol_hash}\n{item.case.id}\n{item.sample}\n{seed}\n"
     return int(sha256_hex(text.encode())[:16], 16)

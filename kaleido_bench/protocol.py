@@ -21,7 +21,7 @@ from kaleido_bench.data.images import ImagePreparation
 from kaleido_bench.errors import BenchError
 from kaleido_bench.records import (
     Record,
-    Refusal,
+    RefusedError,
     SafePath,
     Sha256,
     canonical_json,
@@ -32,8 +32,8 @@ from kaleido_bench.records import (
 )
 
 UNHASHED_FIELDS = frozenset({"title", "sources", "known_problems", "index"})
-"""Fields that move no number, so that correcting a source or moving a file is not another protocol. `index` (its path and
-the sha256 of its bytes) is among them because the index itself enters the hash, by its content in canonical order."""
+"""Fields that move no number, so that correcting a source or moving a file is not another protocol. `index` (its path
+and the sha256 of its bytes) is among them because the index itself enters the hash, in canonical order."""
 
 ALL_OTHERS = "all"
 """The label of a reference-count axis that is not one: every view that is no target is a reference."""
@@ -73,7 +73,7 @@ class NormalisedCameras(Record):
     @classmethod
     def _check_rule(cls, rule: str) -> str:
         if rule not in NORMALISATIONS:
-            raise Refusal(
+            raise RefusedError(
                 f"no rule is named '{rule}'",
                 expected=f"one of {', '.join(sorted(NORMALISATIONS))}",
                 fix=suggest(rule, NORMALISATIONS, otherwise="Use one of these."),
@@ -91,7 +91,7 @@ class ScaleSweepCameras(Record):
     @classmethod
     def _check_scales(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
         if not scales or len({format_scale(scale) for scale in scales}) != len(scales):
-            raise Refusal(
+            raise RefusedError(
                 f"the scales {list(scales)}", expected="one scale or more, each once", fix="Correct the list."
             )
         return scales
@@ -112,8 +112,8 @@ class Protocol(Record):
     dataset: Dataset
     index: IndexFile
     reference_counts: tuple[Annotated[int, Field(ge=1)], ...] | Literal["all"] = Field(
-        description="the axis of the tables: numbers of reference views, ascending; or 'all' where every view that is no "
-        "target is a reference, so that the number differs from scene to scene"
+        description="the axis of the tables: numbers of reference views, ascending; or 'all' where every view that is "
+        "no target is a reference, so that the number differs from scene to scene"
     )
     preparation: ImagePreparation
     cameras: CameraPolicy
@@ -132,7 +132,7 @@ class Protocol(Record):
     @classmethod
     def _check_counts(cls, counts: tuple[int, ...] | str) -> tuple[int, ...] | str:
         if not isinstance(counts, str) and (not counts or list(counts) != sorted(set(counts))):
-            raise Refusal(
+            raise RefusedError(
                 f"{list(counts)}",
                 expected="one number or more, ascending, each once",
                 fix="Sort it and drop what repeats.",
@@ -142,7 +142,7 @@ class Protocol(Record):
     @model_validator(mode="after")
     def _check_metrics(self) -> Protocol:
         for name in find_repeated((*self.metrics, *self.optional_metrics)):
-            raise Refusal(
+            raise RefusedError(
                 f"the metric '{name}' is named twice",
                 expected="each metric once",
                 fix="Keep it in metrics or in optional_metrics.",
@@ -216,7 +216,7 @@ def load_protocol(path_or_name: Path | str) -> LoadedProtocol:
         path_or_name: a YAML file, or the name of a shipped protocol.
 
     Raises:
-        BenchError: no such protocol; or it, its index, or the two together are wrong. Errors in the YAML name `file:line`.
+        BenchError: no such protocol; or it, its index, or both together are wrong. It names `file:line`.
     """
     path = _resolve(path_or_name)
     protocol = load_yaml_record(path, Protocol, what="a protocol file", fix="See `kbench list protocols`.")
@@ -281,7 +281,7 @@ def _check_axis(protocol: Protocol, index: CaseIndex, where: Path | str) -> None
                 expected=f"one of reference_counts {list(counts)}",
                 fix="Correct reference_counts or the index.",
             )
-    everywhere = set().union(*scenes.values())
+    everywhere = {case.scene for case in index.cases}
     for count in counts:
         if lacking := sorted(everywhere - scenes[count]):
             raise BenchError(

@@ -1,30 +1,23 @@
-"""Records: frozen pydantic models read from YAML or JSON, whose errors name the file, the line and the nearest known key.
+"""Records: frozen pydantic models read from YAML or JSON, whose errors name file, line and the nearest known key.
 
-A record is checked strictly: a number written as a string, a boolean where an integer belongs, a key nobody knows, a key
-written twice are all refused, because each of them once changed somebody's numbers without a word.
+A record is checked strictly: a number written as text, a boolean where an integer belongs, a key nobody knows and a key
+written twice are refused, because each of them changes numbers without a word.
 """
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypeVar, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, cast, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.scalarbool import ScalarBoolean
-from ruamel.yaml.scalarfloat import ScalarFloat
-from ruamel.yaml.scalarint import ScalarInt
 
 from kaleido_bench.errors import BenchError
+from kaleido_bench.yaml_lines import ParsedYaml, parse_yaml
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 """A sha256 in lower-case hexadecimal."""
@@ -42,7 +35,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Refusal(ValueError):
+class RefusedError(ValueError):
     """Raised by a record's own check; carries the parts of a `BenchError` but for its place, which the loader knows."""
 
     def __init__(self, found: str, *, expected: str, fix: str) -> None:
@@ -80,10 +73,10 @@ def refuse_dots(path: str) -> str:
     """Refuses `.`, `..` and hidden parts in a relative path that will become a path on disk.
 
     Raises:
-        Refusal: a part begins with a dot.
+        RefusedError: a part begins with a dot.
     """
     if any(part.startswith(".") for part in path.split("/")):
-        raise Refusal(
+        raise RefusedError(
             f"{path!r} has a part that begins with a dot",
             expected="a path that stays below its folder",
             fix="Rename it: it becomes a path on disk.",
@@ -127,30 +120,29 @@ def load_json_record(path: Path, model: type[RecordT], *, what: str, fix: str) -
 
 def parse_yaml_record(text: str, model: type[RecordT], *, where: str) -> RecordT:
     """Parses YAML text as a record; `where` stands for the file in errors."""
-    tree = _parse_tree(text, where)
-    if not isinstance(tree, CommentedMap):
+    parsed = parse_yaml(text, where)
+    if not isinstance(parsed.value, dict):
+        kind = "a list" if isinstance(parsed.value, list) else "nothing" if parsed.value is None else "a single value"
         raise BenchError(
-            f"{where}:1",
-            f"a YAML {_kind(tree)}",
-            expected="a mapping of keys to values",
-            fix="Write 'key: value' lines.",
+            f"{where}:1", f"{kind} at the top", expected="a mapping of keys to values", fix="Write 'key: value' lines."
         )
-    plain = json.dumps(_plain(tree, where, 1), allow_nan=True)
     try:
-        return model.model_validate_json(plain, strict=True)
+        # Through JSON, because there pydantic's strict mode knows that a list is how a file writes a tuple.
+        return model.model_validate_json(json.dumps(parsed.value), strict=True)
     except ValidationError as error:
-        raise _report(error, model, tree, where) from None
+        raise _report(error, model, parsed, where) from None
 
 
 def parse_json_record(data: bytes, model: type[RecordT], *, where: str) -> RecordT:
     """Parses JSON as a record; `where` stands for the file in errors."""
-    _refuse_bad_json(data, where)
+    value = _read_json(data, where)
     try:
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:
+        # JSON is YAML, and the YAML parser knows lines.
         small = len(data) <= LINE_LOOKUP_LIMIT
-        tree = _parse_tree(_decode(Path(where), data), where) if small else None
-        raise _report(error, model, tree, where) from None
+        parsed = parse_yaml(data.decode(), where) if small else ParsedYaml(value, {})
+        raise _report(error, model, parsed, where) from None
 
 
 def _decode(path: Path, data: bytes) -> str:
@@ -163,21 +155,18 @@ def _decode(path: Path, data: bytes) -> str:
         ) from None
 
 
-def _refuse_bad_json(data: bytes, where: str) -> None:
-    """Refuses what pydantic's JSON parser would let pass or explain badly: broken syntax, a key written twice."""
+def _read_json(data: bytes, where: str) -> JsonValue:
+    """Reads JSON and refuses what pydantic's parser would let pass: a key written twice."""
 
-    def refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            names = [name for name, _ in pairs]
+    def refuse_repeated(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
+        names = [name for name, _ in pairs]
+        if len(set(names)) != len(names):
             twice = next(name for name in names if names.count(name) > 1)
-            raise BenchError(
-                where, f"the key {twice!r} is written twice", expected="each key once", fix="Keep one of the two."
-            )
-        return found
+            raise BenchError(where, f"the key '{twice}' is written twice", expected="each key once", fix="Keep one.")
+        return dict(pairs)
 
     try:
-        json.loads(data, object_pairs_hook=refuse_duplicates)
+        return json.loads(data, object_pairs_hook=refuse_repeated)
     except json.JSONDecodeError as error:
         raise BenchError(
             f"{where}:{error.lineno}", f"not JSON ({error.msg})", expected="a JSON object", fix="Restore or rewrite it."
@@ -188,111 +177,49 @@ def _refuse_bad_json(data: bytes, where: str) -> None:
         ) from None
 
 
-def _parse_tree(text: str, where: str) -> Any:
-    """The YAML tree with the line of every key."""
-    try:
-        return YAML(typ="rt", pure=True).load(io.StringIO(text))
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        problem = str(error.problem or "a key is written twice").split(" with value")[0]
-        raise BenchError(
-            f"{where}:{line}",
-            problem,
-            expected="each key once",
-            fix="Keep one of the two; the other was silently lost.",
-        ) from None
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"{where}:{mark.line + 1}" if mark else where
-        raise BenchError(
-            place, f"not YAML ({error.problem or error.context})", expected="valid YAML", fix="Correct that line."
-        ) from None
-    except YAMLError as error:
-        raise BenchError(
-            where, f"not YAML ({str(error).splitlines()[0]})", expected="valid YAML", fix="Correct the file."
-        ) from None
-
-
-def _plain(node: Any, where: str, line: int) -> Any:
-    """The YAML tree as plain JSON values: what a mapping or a scalar means, without its comments and its style."""
-    if isinstance(node, CommentedMap):
-        return {
-            _plain_key(key, where, _key_line(node, key)): _plain(node[key], where, _key_line(node, key)) for key in node
-        }
-    if isinstance(node, CommentedSeq):
-        return [_plain(item, where, _item_line(node, index)) for index, item in enumerate(node)]
-    if isinstance(node, ScalarBoolean | bool):
-        return bool(node)
-    if isinstance(node, ScalarInt | int):
-        return int(node)
-    if isinstance(node, ScalarFloat | float):
-        return float(node)
-    if isinstance(node, str):
-        return str(node)
-    if node is None:
-        return None
-    raise BenchError(
-        f"{where}:{line}",
-        f"a YAML value of kind {type(node).__name__}",
-        expected="text, a number, true or false, a list or a mapping",
-        fix="Put quotes around it if it is meant as text.",
-    )
-
-
-def _plain_key(key: Any, where: str, line: int) -> str:
-    if not isinstance(key, str):
-        raise BenchError(
-            f"{where}:{line}", f"the key {key!r}", expected="a key that is text", fix="Put quotes around it."
-        )
-    return str(key)
-
-
 class _Place(NamedTuple):
-    line: int
+    line: int | None  # None: the file is too large to look it up
     path: str  # as a reader would write it: `preparation.fit`, `cases[3].scene`
-    inside: bool  # the key itself is in the file (else: its parent is, and the key is missing)
 
 
-def _locate(tree: Any, location: tuple[int | str, ...]) -> _Place:
-    """The line of a pydantic location. Union tags, which are not in the file, are passed over."""
-    node, line, path, inside = tree, 1, "", True
+def _locate(parsed: ParsedYaml, location: tuple[int | str, ...]) -> _Place:
+    """Where a pydantic location is. Union tags and missing keys, which are not in the file, are passed over."""
+    node, steps = parsed.value, ()
     for step in location:
-        inside = True
-        if isinstance(node, CommentedMap) and step in node:
-            line, node = _key_line(node, step), node[step]
-            path = f"{path}.{step}" if path else str(step)
-        elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
-            line, node = _item_line(node, step), node[step]
-            path = f"{path}[{step}]"
-        else:
-            inside = False
-    return _Place(line, path, inside)
+        below = _step_into(node, step)
+        if below is not None:
+            node, steps = below.value, (*steps, step)
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).lstrip(".")
+    return _Place(parsed.lines.get(steps), path)
 
 
-def _key_line(node: CommentedMap, key: Any) -> int:
-    position = cast("Mapping[Any, Sequence[int]] | None", node.lc.data)
-    return int(position[key][0]) + 1 if position and key in position else int(node.lc.line or 0) + 1
+class _Below(NamedTuple):
+    value: JsonValue
 
 
-def _item_line(node: CommentedSeq, index: int) -> int:
-    position = cast("Mapping[int, Sequence[int]] | None", node.lc.data)
-    return int(position[index][0]) + 1 if position and index in position else int(node.lc.line or 0) + 1
+def _step_into(node: JsonValue, step: int | str) -> _Below | None:
+    """What a mapping has under a key, or a list at a position."""
+    if isinstance(node, dict) and isinstance(step, str) and step in node:
+        return _Below(node[step])
+    if isinstance(node, list) and isinstance(step, int) and step < len(node):
+        return _Below(node[step])
+    return None
 
 
-def _report(error: ValidationError, model: type[BaseModel], tree: Any, where: str) -> BenchError:
+def _report(error: ValidationError, model: type[BaseModel], parsed: ParsedYaml, where: str) -> BenchError:
     """The first error of a record as one line. Unknown keys come first: a misspelt key is also a missing one."""
     details = error.errors(include_url=False)
-    places = [_locate(tree, item["loc"]) for item in details]
-    order = sorted(range(len(details)), key=lambda i: (details[i]["type"] != "extra_forbidden", places[i].line))
+    places = [_locate(parsed, item["loc"]) for item in details]
+    order = sorted(range(len(details)), key=lambda i: (details[i]["type"] != "extra_forbidden", places[i].line or 0))
     first, place = details[order[0]], places[order[0]]
     message = _explain(first, place, model)
     # A union reports once per alternative; they are one mistake, with several right answers.
     twins = [i for i in order[1:] if places[i] == place and first["type"] not in ("extra_forbidden", "missing")]
     answers = [message.expected, *(_explain(details[i], places[i], model).expected for i in twins)]
-    others = {places[i].line for i in order[1:] if i not in twins}
-    more = f" ({len(others)} more lines have problems)" if others else ""
-    line = f"{where}:{place.line}" if tree is not None else where
-    return BenchError(line, message.found, expected=" or ".join(dict.fromkeys(answers)), fix=message.fix + more)
+    more = len(order) - 1 - len(twins)
+    fix = f"{message.fix} ({more} more {'problems' if more > 1 else 'problem'} after this one)" if more else message.fix
+    line = where if place.line is None else f"{where}:{place.line}"
+    return BenchError(line, message.found, expected=" or ".join(dict.fromkeys(answers)), fix=fix)
 
 
 class _Message(NamedTuple):
@@ -306,7 +233,7 @@ def _explain(detail: ErrorDetails, place: _Place, model: type[BaseModel]) -> _Me
     key = str(detail["loc"][-1]) if detail["loc"] else ""
     context = cast("Mapping[str, Any]", detail.get("ctx", {}))
     own = context.get("error")
-    if isinstance(own, Refusal):
+    if isinstance(own, RefusedError):
         prefix = f"{place.path}: " if place.path and place.path not in own.found else ""
         return _Message(prefix + own.found, own.expected, own.fix)
     if detail["type"] == "extra_forbidden":
@@ -353,12 +280,3 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 def _has_tag(model: type[BaseModel], tag: str) -> bool:
     annotations = [field.annotation for field in model.model_fields.values()]
     return any(get_origin(item) is Literal and tag in get_args(item) for item in annotations)
-
-
-def _kind(tree: Any) -> str:
-    return {CommentedSeq: "list", type(None): "file with nothing in it"}.get(type(tree), "scalar")
-
-
-def refuse(found: str, *, expected: str, fix: str) -> NoReturn:
-    """Raises a `Refusal`, for checks that are one expression."""
-    raise Refusal(found, expected=expected, fix=fix)
