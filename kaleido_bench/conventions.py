@@ -183,8 +183,12 @@ def find_conventions() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load_convention(name: str) -> Convention:
+def load_convention(name: str, *, where: object = None) -> Convention:
     """Loads a shipped convention.
+
+    Args:
+        name: its name.
+        where: what asked for it, for the error.
 
     Raises:
         BenchError: no such convention, or its file is not one.
@@ -192,8 +196,8 @@ def load_convention(name: str) -> Convention:
     known = find_conventions()
     if name not in known:
         raise BenchError(
-            f"convention '{name}'",
-            "no convention of that name",
+            where or "convention",
+            f"no convention is named '{name}'",
             expected=f"one of {', '.join(known)}",
             fix=suggest(name, known, otherwise="See `kbench list conventions`."),
         )

@@ -10,12 +10,12 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from kaleido_bench.cases import Case, CaseIndex, find_repeated, load_index
-from kaleido_bench.conventions import ConventionName, MetricName, load_convention
+from kaleido_bench.conventions import Convention, ConventionName, MetricName, find_conventions, load_convention
 from kaleido_bench.data.cameras import NORMALISATIONS
 from kaleido_bench.data.images import ImagePreparation
 from kaleido_bench.errors import BenchError
@@ -30,6 +30,7 @@ from kaleido_bench.records import (
     sha256_hex,
     suggest,
 )
+from kaleido_bench.yaml_lines import parse_yaml
 
 UNHASHED_FIELDS = frozenset({"title", "sources", "known_problems", "index"})
 """Fields that move no number, so that correcting a source or moving a file is not another protocol. `index` (its path
@@ -227,15 +228,33 @@ def load_protocol(path_or_name: Path | str) -> LoadedProtocol:
 def build_protocol(protocol: Protocol, index: CaseIndex, *, path: Path | None) -> LoadedProtocol:
     """Joins a protocol and its index, and checks that they fit together.
 
+    Args:
+        protocol: the record.
+        index: its cases.
+        path: the YAML file it came from, if it did; errors then name the line.
+
     Raises:
         BenchError: metrics unknown to the convention, reference counts off the axis, a target among the references.
     """
-    where = path or protocol.name
+    where = _Where(protocol.name, path)
     _check_convention(protocol, where)
     _check_axis(protocol, index, where)
     if protocol.targets == "strict-novel":
         _check_novel(index, where)
     return LoadedProtocol(protocol, index, protocol_hash(protocol, index), path)
+
+
+class _Where(NamedTuple):
+    """Where a field of a protocol stands. The file is parsed for its lines only when there is an error to place."""
+
+    name: str
+    path: Path | None
+
+    def of(self, field: str) -> str:
+        if self.path is None:
+            return f"protocol '{self.name}'"
+        lines = parse_yaml(self.path.read_text(encoding="utf-8"), str(self.path)).lines
+        return f"{self.path}:{lines[(field,)]}" if (field,) in lines else str(self.path)
 
 
 def _resolve(path_or_name: Path | str) -> Path:
@@ -254,19 +273,24 @@ def _resolve(path_or_name: Path | str) -> Path:
     return shipped[name]
 
 
-def _check_convention(protocol: Protocol, where: Path | str) -> None:
-    known = load_convention(protocol.convention).metrics
+def _check_convention(protocol: Protocol, where: _Where) -> None:
+    known = _load_convention(protocol.convention, where).metrics
     for name in (*protocol.metrics, *protocol.optional_metrics):
         if name not in known:
             raise BenchError(
-                where,
+                where.of("metrics" if name in protocol.metrics else "optional_metrics"),
                 f"the metric '{name}' is not in the convention {protocol.convention}",
                 expected=f"one of {', '.join(known)}",
                 fix=suggest(name, known, otherwise="Remove it or name another convention."),
             )
 
 
-def _check_axis(protocol: Protocol, index: CaseIndex, where: Path | str) -> None:
+def _load_convention(name: str, where: _Where) -> Convention:
+    # The line is looked up on failure only: parsing the file twice would double the time of every load.
+    return load_convention(name, where=None if name in find_conventions() else where.of("convention"))
+
+
+def _check_axis(protocol: Protocol, index: CaseIndex, where: _Where) -> None:
     """Every count on the axis has the same scenes, or its column is a mean over something else than its neighbour's."""
     counts = protocol.reference_counts
     if isinstance(counts, str):
@@ -276,7 +300,7 @@ def _check_axis(protocol: Protocol, index: CaseIndex, where: Path | str) -> None
         scenes[len(case.references)].add(case.scene)
         if len(case.references) not in counts:
             raise BenchError(
-                where,
+                where.of("reference_counts"),
                 f"case '{case.id}' has {len(case.references)} references",
                 expected=f"one of reference_counts {list(counts)}",
                 fix="Correct reference_counts or the index.",
@@ -285,18 +309,18 @@ def _check_axis(protocol: Protocol, index: CaseIndex, where: Path | str) -> None
     for count in counts:
         if lacking := sorted(everywhere - scenes[count]):
             raise BenchError(
-                where,
+                where.of("reference_counts"),
                 f"no case with {count} references for the scene '{lacking[0]}'",
                 expected=f"every scene under every one of reference_counts {list(counts)}",
                 fix="Correct reference_counts or the index.",
             )
 
 
-def _check_novel(index: CaseIndex, where: Path | str) -> None:
+def _check_novel(index: CaseIndex, where: _Where) -> None:
     for case in index.cases:
         if shown := sorted(set(case.references) & set(case.targets)):
             raise BenchError(
-                where,
+                where.of("targets"),
                 f"case '{case.id}' has the view '{shown[0]}' among its references and its targets",
                 expected="no target that is also a reference, under targets: strict-novel",
                 fix="Drop it from the targets, or say targets: as-published.",

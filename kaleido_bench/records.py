@@ -238,20 +238,30 @@ def _explain(detail: ErrorDetails, place: _Place, model: type[BaseModel]) -> _Me
         return _Message(prefix + own.found, own.expected, own.fix)
     if detail["type"] == "extra_forbidden":
         known = known_keys(model, detail["loc"])
-        return _Message(
-            f"unknown key '{key}'", "one of " + ", ".join(known), suggest(key, known, otherwise="Remove it.")
-        )
+        expected = "a known key" if nearest(key, known) else "one of " + ", ".join(known)
+        return _Message(f"unknown key '{key}'", expected, suggest(key, known, otherwise="Remove it."))
+    if detail["type"] == "missing" and isinstance(detail["loc"][-1], int):
+        return _Message(f"'{place.path}' has {key} values", f"{int(key) + 1} or more of them", "Correct the list.")
     if detail["type"] in ("missing", "union_tag_not_found"):
         missing = key if detail["type"] == "missing" else str(context["discriminator"]).strip("'")
         inside = f" in '{place.path}'" if place.path else ""
         return _Message(f"the key '{missing}' is missing{inside}", f"'{missing}'", "Add it.")
-    if detail["type"] in ("literal_error", "union_tag_invalid"):
+    if detail["type"] in ("literal_error", "enum", "union_tag_invalid"):
         allowed = str(context.get("expected", context.get("expected_tags", "")))
         value = str(context.get("tag", detail["input"]))
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
         return _Message(f"'{place.path}' is {value!r}", allowed, suggest(value, words, otherwise="Use one of these."))
-    expected = detail["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return _Message(f"'{place.path}' is {_show(detail['input'])}", expected, "Correct it.")
+    if detail["type"] == "value_error":
+        return _Message(f"'{place.path}': {context['error']}", "values that go together", "Correct it.")
+    return _Message(f"'{place.path}' is {_show(detail['input'])}", _expected(detail, context), "Correct it.")
+
+
+def _expected(detail: ErrorDetails, context: Mapping[str, Any]) -> str:
+    if detail["type"] == "too_short":
+        return f"at least {context['min_length']} in the list"
+    if detail["type"] == "tuple_type":
+        return "a list"
+    return detail["msg"].removeprefix("Input should be ").removeprefix("String should ")
 
 
 def _show(value: object) -> str:

@@ -1,0 +1,270 @@
+"""What can be wrong with a protocol, checked without any model and without any image.
+
+The published splits of the field show targets to the model, change targets with the number of references, and share one
+name among different lists. Each check here is a pure function over cases and finds one such thing. What would make numbers
+meaningless is an error; what a reader must know is a warning; what is merely unusual is a note.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+from kaleido_bench.cases import Case, find_repeated
+from kaleido_bench.errors import BenchError
+from kaleido_bench.protocol import LoadedProtocol, load_protocol
+
+MANY_VIEW_FROM = 10
+"""References. Few-view evaluations of the field use 1 to 9; a 'few-view' protocol above that is probably mislabelled."""
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Finding(NamedTuple):
+    """One thing found."""
+
+    code: str  # stable, to be filtered by
+    severity: Severity
+    case: str | None  # the case, or None for the protocol as a whole
+    message: str
+
+
+class KnownCounts(NamedTuple):
+    """Counts that a paper states; None where it states none."""
+
+    scenes: int | None
+    cases: int | None
+    targets: int | None
+
+
+def lint_file(path_or_name: Path | str) -> list[Finding]:
+    """Lints a protocol file or a shipped protocol. One that cannot be loaded is a finding, not an exception."""
+    try:
+        return lint_protocol(load_protocol(path_or_name))
+    except BenchError as error:
+        return [Finding("unreadable", Severity.ERROR, None, str(error))]
+
+
+def lint_protocol(loaded: LoadedProtocol, known: KnownCounts | None = None) -> list[Finding]:
+    """All checks over a loaded protocol, errors first."""
+    protocol, cases = loaded.protocol, loaded.cases
+    counts = None if isinstance(protocol.reference_counts, str) else protocol.reference_counts
+    findings = [
+        *find_leaks(cases, allowed=protocol.targets == "as-published"),
+        *lint_cases(cases, counts),
+        *find_same_images(cases, loaded.index.sha256),
+        *find_unhashed(cases, loaded.index.sha256),
+        *find_mislabelled(cases, protocol.regime),
+        *(find_count_differences(cases, known) if known else ()),
+    ]
+    return sort_findings(findings)
+
+
+def lint_cases(cases: Sequence[Case], reference_counts: Sequence[int] | None) -> list[Finding]:
+    """The checks that need nothing but cases, for lists that are not a protocol yet.
+
+    Args:
+        cases: may break the rules of `Case` (built with `model_construct`), which is then found.
+        reference_counts: the axis, or None when each scene has its own number of references.
+    """
+    return sort_findings(
+        [
+            *find_empty(cases),
+            *find_duplicates(cases),
+            *(find_off_axis(cases, reference_counts) if reference_counts is not None else ()),
+            *find_moving_targets(cases),
+            *find_unnested_references(cases),
+        ]
+    )
+
+
+def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
+    """Errors first, then warnings, then notes; otherwise in the order found."""
+    rank = {Severity.ERROR: 0, Severity.WARNING: 1, Severity.NOTE: 2}
+    return sorted(findings, key=lambda finding: rank[finding.severity])
+
+
+def find_leaks(cases: Sequence[Case], *, allowed: bool) -> list[Finding]:
+    """Targets that the model is shown. `allowed` (as-published) makes them warnings: the score rows mark them."""
+    severity = Severity.WARNING if allowed else Severity.ERROR
+    return [
+        Finding(
+            "target-is-reference",
+            severity,
+            case.id,
+            f"{len(shown)} of {len(case.targets)} targets are also references: {_few(shown)}",
+        )
+        for case in cases
+        if (shown := sorted(set(case.references) & set(case.targets)))
+    ]
+
+
+def find_empty(cases: Sequence[Case]) -> list[Finding]:
+    """Cases that show nothing or ask for nothing."""
+    return [
+        Finding("empty-case", Severity.ERROR, case.id, f"no {role}")
+        for case in cases
+        for role, views in (("references", case.references), ("targets", case.targets))
+        if not views
+    ]
+
+
+def find_duplicates(cases: Sequence[Case]) -> list[Finding]:
+    """Case ids used twice, views named twice in a case, and cases that ask the same question twice."""
+    findings = [
+        Finding("duplicate-id", Severity.ERROR, name, "the id of more than one case (upper and lower case are one)")
+        for name in find_repeated(case.id.lower() for case in cases)
+    ]
+    for case in cases:
+        for role, views in (("references", case.references), ("targets", case.targets)):
+            if repeated := find_repeated(views):
+                findings.append(
+                    Finding("duplicate-view", Severity.ERROR, case.id, f"twice in {role}: {_few(repeated)}")
+                )
+    asked: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
+    for case in cases:
+        asked[case.scene, frozenset(case.references), frozenset(case.targets)].append(case.id)
+    findings += [
+        Finding("duplicate-case", Severity.WARNING, ids[1], f"the same question as case '{ids[0]}', counted twice")
+        for ids in asked.values()
+        if len(ids) > 1
+    ]
+    return findings
+
+
+def find_off_axis(cases: Sequence[Case], reference_counts: Sequence[int]) -> list[Finding]:
+    """Cases off the reference-count axis, and scenes that one of its counts lacks."""
+    findings = [
+        Finding(
+            "count-off-axis",
+            Severity.ERROR,
+            case.id,
+            f"{len(case.references)} references, axis {list(reference_counts)}",
+        )
+        for case in cases
+        if len(case.references) not in reference_counts
+    ]
+    have: defaultdict[str, set[int]] = defaultdict(set)
+    for case in cases:
+        have[case.scene].add(len(case.references))
+    for scene, counts in have.items():
+        if lacking := sorted(set(reference_counts) - counts):
+            message = f"scene '{scene}' has no case with {_few(lacking)} references: its columns average other scenes"
+            findings.append(Finding("count-missing", Severity.ERROR, None, message))
+    return findings
+
+
+def find_moving_targets(cases: Sequence[Case]) -> list[Finding]:
+    """Scenes whose targets change with the number of references: a curve over that number then compares two things."""
+    findings: list[Finding] = []
+    for scene, group in _by_scene(cases).items():
+        targets_of: defaultdict[int, set[str]] = defaultdict(set)
+        for case in group:
+            targets_of[len(case.references)] |= set(case.targets)
+        for fewer, more in pairwise(sorted(targets_of)):
+            if changed := sorted(targets_of[fewer] ^ targets_of[more]):
+                message = f"scene '{scene}': targets differ between {fewer} and {more} references: {_few(changed)}"
+                findings.append(Finding("targets-move", Severity.WARNING, None, message))
+    return findings
+
+
+def find_unnested_references(cases: Sequence[Case]) -> list[Finding]:
+    """Scenes where more references are not the fewer ones plus others. Known split rules (linspace) do this."""
+    findings: list[Finding] = []
+    for scene, group in _by_scene(cases).items():
+        ordered = sorted(group, key=lambda case: len(case.references))
+        if len({len(case.references) for case in ordered}) != len(ordered):
+            continue  # several cases per count: nothing says which one continues which
+        for fewer, more in pairwise(ordered):
+            if lost := sorted(set(fewer.references) - set(more.references)):
+                message = f"scene '{scene}': references of {fewer.id} are not among those of {more.id}: {_few(lost)}"
+                findings.append(Finding("references-not-nested", Severity.NOTE, more.id, message))
+    return findings
+
+
+def find_unknown_views(cases: Sequence[Case], views: Mapping[str, Iterable[str]]) -> list[Finding]:
+    """Scenes and view ids that the data set does not have.
+
+    Args:
+        cases: the cases.
+        views: scene -> ids of its views, as the reader lists them.
+    """
+    known = {scene: frozenset(ids) for scene, ids in views.items()}
+    findings: list[Finding] = []
+    for case in cases:
+        if case.scene not in known:
+            findings.append(
+                Finding("unknown-scene", Severity.ERROR, case.id, f"no scene '{case.scene}' in the data set")
+            )
+        elif absent := sorted({*case.references, *case.targets} - known[case.scene]):
+            message = f"not in scene '{case.scene}': {_few(absent)}"
+            findings.append(Finding("unknown-view", Severity.ERROR, case.id, message))
+    return findings
+
+
+def find_same_images(cases: Sequence[Case], sha256: Mapping[str, Mapping[str, str]]) -> list[Finding]:
+    """Targets whose image file is byte-identical to a reference's under another id: a leak that ids do not show."""
+    findings: list[Finding] = []
+    for case in cases:
+        hashes = sha256.get(case.scene, {})
+        shown = {hashes[view]: view for view in case.references if view in hashes}
+        for view in case.targets:
+            twin = shown.get(hashes.get(view, ""))
+            if twin is not None and twin != view:
+                message = f"the image of target '{view}' is byte-identical to that of reference '{twin}'"
+                findings.append(Finding("same-image", Severity.ERROR, case.id, message))
+    return findings
+
+
+def find_unhashed(cases: Sequence[Case], sha256: Mapping[str, Mapping[str, str]]) -> list[Finding]:
+    """Views whose image files the index does not pin: changed data would go unnoticed."""
+    findings: list[Finding] = []
+    for scene, group in _by_scene(cases).items():
+        used = {view for case in group for view in (*case.references, *case.targets)}
+        if absent := used - set(sha256.get(scene, {})):
+            message = f"scene '{scene}': {len(absent)} of {len(used)} images have no sha256 in the index"
+            findings.append(Finding("image-not-pinned", Severity.NOTE, None, message))
+    return findings
+
+
+def find_mislabelled(cases: Sequence[Case], regime: str) -> list[Finding]:
+    """Few-view protocols with many references."""
+    most = max((len(case.references) for case in cases), default=0)
+    if regime != "few-view" or most < MANY_VIEW_FROM:
+        return []
+    message = (
+        f"regime few-view, but up to {most} references; the field's few-view evaluations end at {MANY_VIEW_FROM - 1}"
+    )
+    return [Finding("regime", Severity.NOTE, None, message)]
+
+
+def find_count_differences(cases: Sequence[Case], known: KnownCounts) -> list[Finding]:
+    """Counts that are not those a paper states."""
+    found = KnownCounts(len({case.scene for case in cases}), len(cases), sum(len(case.targets) for case in cases))
+    return [
+        Finding("count-differs", Severity.ERROR, None, f"{have} {name}, {stated} stated")
+        for name, have, stated in zip(KnownCounts._fields, found, known, strict=True)
+        if stated is not None and stated != have
+    ]
+
+
+def _by_scene(cases: Sequence[Case]) -> dict[str, list[Case]]:
+    groups: defaultdict[str, list[Case]] = defaultdict(list)
+    for case in cases:
+        groups[case.scene].append(case)
+    return dict(groups)
+
+
+def _few(names: Sequence[object], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(str(name) for name in names[:most]) + more
