@@ -1,0 +1,162 @@
+"""Protocol x adapter -> predictions. Run it again and it makes what is missing; what is there and whole is left alone.
+
+An item's prediction depends on the item alone: its generator is seeded from protocol, case and sample, and nothing is
+carried from one item to the next. So order, interruptions and the number of workers leave no trace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, cast
+
+import numpy as np
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+
+from kaleido_bench.errors import BenchError
+from kaleido_bench.predict.adapters.interface import Adapter, SceneAdapter, TargetCameras
+from kaleido_bench.predict.inputs import CaseInputs, InputReader
+from kaleido_bench.predictions import Run, WorkItem, check_prediction, item_seed, write_prediction
+from kaleido_bench.protocol import LoadedProtocol
+
+Report = Callable[[int], None]
+"""Called with the number of items done so far."""
+
+
+class Task(NamedTuple):
+    """What every worker needs to know. It can be pickled."""
+
+    run: Run
+    loaded: LoadedProtocol
+    data_dir: Path | None
+
+
+class Engine(Protocol):
+    """Where items are computed: in this process, in several."""
+
+    def execute(self, task: Task, items: Sequence[WorkItem], report: Report) -> None:
+        """Predict every item and write it into the run. May raise at the first failure; what is written stays."""
+        ...
+
+
+class PredictPlan(NamedTuple):
+    """What there is to do.
+
+    Args:
+        missing: the items to predict, in the order of the protocol.
+        whole: how many are there and right.
+        problems: of predictions that are there but not right (and are in `missing`), one line each.
+    """
+
+    missing: tuple[WorkItem, ...]
+    whole: int
+    problems: tuple[str, ...]
+
+
+class PredictOutcome(NamedTuple):
+    """What a call did: items predicted, items found, and seconds by the wall clock."""
+
+    done: int
+    reused: int
+    seconds: float
+
+
+def plan_predictions(task: Task, items: Sequence[WorkItem]) -> PredictPlan:
+    """Look at what is there. Every byte of it is compared with its hash, since a later score will rest on it.
+
+    Raises:
+        BenchError: the size of the images depends on data that is not there.
+    """
+    reader = InputReader(task.loaded, task.data_dir)
+    missing: list[WorkItem] = []
+    problems: list[str] = []
+    for item in items:
+        state = check_prediction(task.run, item, reader.image_size(item))
+        if not state.whole:
+            missing.append(item)
+            problems += state.problems[:1]
+    return PredictPlan(tuple(missing), len(items) - len(missing), tuple(problems))
+
+
+def predict_run(task: Task, engine: Engine, *, items: Sequence[WorkItem], report: Report) -> PredictOutcome:
+    """Predict those of `items` that are not there, and leave the others alone.
+
+    Raises:
+        BenchError: bad data, or an adapter that answers with something else than it was asked for.
+        IncompleteError: a worker died.
+    """
+    start = time.monotonic()
+    plan = plan_predictions(task, items)
+    if plan.missing:
+        engine.execute(task, plan.missing, report)
+    return PredictOutcome(len(plan.missing), plan.whole, time.monotonic() - start)
+
+
+def predict_item(task: Task, adapter: Adapter, reader: InputReader, item: WorkItem) -> None:
+    """Predict one item and write it."""
+    inputs = reader.read(item)
+    _check_count(task, adapter, item)
+    seed = item_seed(task.loaded.hash, item, task.loaded.protocol.seed)
+    start = time.perf_counter()
+    images = _ask(adapter, inputs, np.random.Generator(np.random.PCG64(seed)))
+    seconds = time.perf_counter() - start
+    checked = check_answer(images, inputs.targets, task.run.record.model)
+    write_prediction(task.run, item, checked, seed=seed, seconds=seconds)
+
+
+def check_answer(images: object, targets: TargetCameras, model: str) -> UInt8[np.ndarray, "target height width 3"]:
+    """The adapter's answer, if it is one uint8 RGB image of the right size for each target.
+
+    Raises:
+        BenchError: it is anything else.
+    """
+    shape = (len(targets.ids), targets.cameras.height, targets.cameras.width, 3)
+    array = _as_array(images)
+    if array is not None and array.dtype == np.uint8 and array.shape == shape:
+        return array
+    raise BenchError(
+        f"{model}, {targets.item}",
+        f"predict returned {_describe(images)}",
+        expected=f"a numpy array uint8 {list(shape)}",
+        fix="Correct the adapter: one RGB image in 0..255 for each target camera, in its order.",
+    )
+
+
+def _describe(images: object) -> str:
+    array = _as_array(images)
+    if array is None:
+        return f"a {type(images).__module__}.{type(images).__qualname__}".replace("builtins.", "")
+    text = f"{array.dtype} {list(array.shape)}"
+    if np.issubdtype(array.dtype, np.floating) and (bad := int((~np.isfinite(array)).sum())):
+        text += f" with {bad} values NaN or infinite"
+    return text
+
+
+def _as_array(images: object) -> NDArray[Any] | None:
+    return cast("NDArray[Any]", images) if isinstance(images, np.ndarray) else None
+
+
+def _ask(adapter: Adapter, inputs: CaseInputs, generator: np.random.Generator) -> object:
+    if adapter.capabilities.per_scene:
+        if not isinstance(adapter, SceneAdapter):
+            raise BenchError(
+                type(adapter).__name__,
+                "says per_scene and has no fit",
+                expected="a SceneAdapter",
+                fix="Add fit(references, generator), or say per_scene=False.",
+            )
+        adapter.fit(inputs.references, generator)
+    return adapter.predict(inputs.references, inputs.targets, generator)
+
+
+def _check_count(task: Task, adapter: Adapter, item: WorkItem) -> None:
+    limit = adapter.capabilities.max_references
+    if limit is not None and len(item.case.references) > limit:
+        raise BenchError(
+            f"{task.run.record.model}, {item.key}",
+            f"{len(item.case.references)} reference views",
+            expected=f"at most {limit}, which is all this model takes",
+            fix=f"Run the counts it can take: --references with numbers up to {limit}.",
+        )
