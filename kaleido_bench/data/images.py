@@ -53,8 +53,9 @@ FILTERS = MappingProxyType(
 )
 """Pillow's filters by name. Bicubic has a = -0.5 there, in OpenCV and PyTorch -0.75."""
 
-# What Pillow can sample at a point, without widening the filter by the reduction.
-_POINT_FILTERS = frozenset({"bicubic", "bilinear", "nearest"})
+# What can sample at a point, without widening the filter by the reduction. Bicubic is not among them, because the name
+# would be ambiguous: there Pillow has a = -1 and PyTorch a = -0.75, and neither is the bicubic of Pillow's resize.
+_POINT_FILTERS = frozenset({"bilinear", "nearest"})
 
 BACKGROUNDS = MappingProxyType({"white": (255, 255, 255), "black": (0, 0, 0), "gray": (128, 128, 128)})
 
@@ -79,8 +80,8 @@ class ImagePreparation(BaseModel):
         fit: see Fit.
         filter: see FILTERS.
         antialias: true widens the filter when reducing (Pillow's resize); false samples points, as
-            `torch.nn.functional.interpolate(antialias=False)` does, and exists for bicubic, bilinear and nearest.
-            Nearest is a point filter by nature and wants false.
+            `torch.nn.functional.interpolate(antialias=False)` does, and exists for bilinear and nearest. Nearest is a
+            point filter by nature and wants false.
         background: the colour behind transparent pixels and around padded images; none where there is neither.
         alpha: composite blends straight alpha over the background; binary sets pixels of alpha 0 to the background and
             leaves all others as they are (EscherNet's metrics/eval_2D_NVS.py); drop forgets the alpha channel.
@@ -305,15 +306,21 @@ def _resample(image: Image.Image, size: tuple[int, int], filter_name: str, antia
     resampling = FILTERS[filter_name]
     if antialias or filter_name == "nearest":
         return image.resize(size, resampling)
-    # Pillow maps output (x + 0.5, y + 0.5) through this matrix and samples there: pixel centres at .5, as in K.
+    # Pillow maps output (x + 0.5, y + 0.5) through this matrix and samples there: pixel centres at .5, as in K. In
+    # floats, because on bytes it cuts the fraction off, which darkens every image by half a level.
     matrix = (image.width / size[0], 0.0, 0.0, 0.0, image.height / size[1], 0.0)
-    return image.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling(resampling))
+    channels = [
+        channel.convert("F").transform(size, Image.Transform.AFFINE, matrix, Image.Resampling(resampling))
+        for channel in image.split()
+    ]
+    sampled = np.stack([np.asarray(channel) for channel in channels], axis=-1)
+    return Image.fromarray(np.floor(sampled.clip(0, 255) + 0.5).astype(np.uint8))
 
 
 def _cut(image: Image.Image, geometry: _Geometry, fill: int | tuple[int, int, int]) -> Image.Image:
     left, top = geometry.offset
     width, height = geometry.size
-    if left >= 0 and top >= 0:
+    if image.width >= width and image.height >= height:
         return image.crop((left, top, left + width, top + height))
     canvas = Image.new(image.mode, geometry.size, fill)
     canvas.paste(image, (-left, -top))
