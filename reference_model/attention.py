@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -23,18 +23,25 @@ def attend(
     return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
 
 
-@torch.compiler.disable  # the split moves from step to step: outside the graph it never causes a recompilation
+@torch.compiler.disable  # eager, so that a compiled block is two pieces of fixed shape whatever the split
 def attend_across(
-    q: Float[Tensor, "b v n h c"], k: Float[Tensor, "b v n h c"], v: Float[Tensor, "b v n h c"], references: int
+    q: Float[Tensor, "b v n h c"],
+    k: Float[Tensor, "b v n h c"],
+    v: Float[Tensor, "b v n h c"],
+    references: Int[Tensor, ""],
 ) -> Float[Tensor, "b v n h c"]:
-    """Cross-frame attention: reference tokens see the references, target tokens see everything."""
-    views = q.shape[1]
-    seen = [x[:, :references].flatten(1, 2) for x in (q, k, v)]
-    out = [attend(*seen).unflatten(1, (references, -1))] if references else []
-    if references < views:
-        out.append(
-            attend(q[:, references:].flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)).unflatten(1, (-1, q.shape[2]))
-        )
+    """Cross-frame attention: reference tokens see the references, target tokens see everything.
+
+    `references` is a number in a CPU tensor: as a plain int it would be a constant of the compiled graph, one compilation per value.
+    """
+    count = int(references)
+    out: list[Tensor] = []
+    if count:
+        seen = (x[:, :count].flatten(1, 2) for x in (q, k, v))
+        out.append(attend(*seen).unflatten(1, (count, -1)))
+    if count < q.shape[1]:
+        targets = attend(q[:, count:].flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
+        out.append(targets.unflatten(1, (-1, q.shape[2])))
     return torch.cat(out, dim=1)
 
 

@@ -43,7 +43,7 @@ class Attention(nn.Module):
             return turned.to(kind)
         return torch.cat([apply_pose(x[..., : self.pose], pose), turned], dim=-1).to(kind)
 
-    def forward(self, x: Float[Tensor, "b v n d"], actions: Actions, references: int) -> Float[Tensor, "b v n d"]:
+    def forward(self, x: Float[Tensor, "b v n d"], actions: Actions, references: Tensor) -> Float[Tensor, "b v n d"]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # b v n h c
         q, k = normalise(q) * self.q_gain.to(q.dtype), normalise(k) * self.k_gain.to(k.dtype)
         q = self.act(q, actions, actions.w2c.mT, -1)
@@ -78,7 +78,7 @@ class Block(nn.Module):
         modulation: Float[Tensor, "b v 9 d"],
         across: Actions,
         within: Actions,
-        references: int,
+        references: Tensor,
     ) -> Float[Tensor, "b v n d"]:
         m = (modulation + self.table).to(x.dtype)[:, :, None].unbind(-2)  # nine of b v 1 d
         x = x + m[2] * self.spatial(normalise(x) * (1 + m[1]) + m[0], within, references)

@@ -32,7 +32,9 @@ def render_batch(seed: int, scenes: int, views: int, size: int, device: str, tra
     worlds = draw_worlds(scenes, rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
     intrinsics, c2w = build_intrinsics(rig, size), normalise_poses(rig.c2w)
     options = {} if tracer is None else {"tracer": tracer}
-    images = render_worlds(to_device(worlds, device), to_device(rig, device), size, **options)
+    images = render_worlds(
+        to_device(worlds, device), to_device(rig, device), size, scenes_at_once=min(32, scenes), **options
+    )
     return Batch(images, c2w.to(device), intrinsics.to(device))
 
 

@@ -86,8 +86,9 @@ class Kaleido(nn.Module):
         role = is_target[None, :, None, None].expand(b, v, n, 1)
         x = self.embed(torch.cat([tokens, rays.to(tokens.dtype), role.to(tokens.dtype)], -1))
         modulation = self.time(widen(t)[:, None] * is_target)  # b v 9 d: references stay at t = 0
+        references = torch.tensor(views.references)  # see attention.attend_across
         for block in self.blocks:
-            x = block(x, modulation, across, within, views.references)
+            x = block(x, modulation, across, within, references)
         return self.head(normalise(x[:, views.references :]))
 
 

@@ -7,12 +7,15 @@ Every line of the log carries the loss and the model FLOP/s reached. What comes 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from reference_model.checkpoint import write_checkpoint
@@ -29,37 +32,41 @@ from reference_model.worlds.render import render_worlds, trace
 from reference_model.worlds.scenes import Worlds, draw_worlds, select, to_device
 
 
+class StepWorlds(NamedTuple):
+    worlds: Worlds
+    rig: Rig
+    poses: Float[Tensor, "b v 4 4"]  # the rig's, normalised
+
+
 class WorldStream:
     """Worlds and rigs, drawn ahead of time on a CPU thread, a block of steps at once. Block i is a pure function of (seed, i)."""
 
-    def __init__(self, views: int, scenes: int, seed: int, block_scenes: int = 1024) -> None:
-        self.views, self.scenes, self.seed = views, scenes, seed
-        self.steps_per_block = max(1, block_scenes // scenes)
+    def __init__(self, views: int, scenes: int, seed: int, device: str, block_scenes: int = 2048) -> None:
+        self.views, self.scenes, self.seed, self.device = views, scenes, seed, device
+        self.steps_per_block = max(1, block_scenes // scenes) if device != "cpu" else 1
         self.pool = ThreadPoolExecutor(1)
         self.loaded = -1
-        self.current: tuple[Worlds, Rig] | None = None
-        self.ahead: Future[tuple[Worlds, Rig]] = self.pool.submit(self.draw, 0)
+        self.current: StepWorlds | None = None
+        self.ahead: Future[StepWorlds] = self.pool.submit(self.draw, 0)
 
-    def draw(self, block: int) -> tuple[Worlds, Rig]:
+    def draw(self, block: int) -> StepWorlds:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + block) % HELD_OUT_SEED)
         rig = draw_rig(self.steps_per_block * self.scenes, self.views, generator)
-        return draw_worlds(rig.c2w.shape[0], rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator), rig
+        worlds = draw_worlds(rig.c2w.shape[0], rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
+        return to_device(StepWorlds(worlds, rig, normalise_poses(rig.c2w)), self.device)
 
-    def step(self, step: int, device: str) -> tuple[Worlds, Rig]:
+    def step(self, step: int) -> StepWorlds:
         block, index = divmod(step, self.steps_per_block)
         if block != self.loaded:
             self.current, self.loaded = self.ahead.result(), block
             self.ahead = self.pool.submit(self.draw, block + 1)
         assert self.current is not None
-        rows = slice(index * self.scenes, (index + 1) * self.scenes)
-        worlds, rig = (to_device(select(record, rows), device) for record in self.current)
-        return worlds, rig  # type: ignore[return-value]
+        return select(self.current, slice(index * self.scenes, (index + 1) * self.scenes))
 
 
 def loss_of_step(
     model: Kaleido,
-    worlds: Worlds,
-    rig: Rig,
+    drawn: StepWorlds,
     preset: Preset,
     references: int,
     size: int,
@@ -67,16 +74,15 @@ def loss_of_step(
     tracer,
 ) -> Tensor:
     """Render, noise the targets, predict them, compare."""
+    rig = drawn.rig
     with torch.no_grad():
-        images = render_worlds(worlds, rig, size, tracer=tracer, scenes_at_once=32 if rig.c2w.is_cuda else 2)
+        images = render_worlds(drawn.worlds, rig, size, tracer=tracer, scenes_at_once=32 if rig.c2w.is_cuda else 2)
         tokens = patchify(images, preset.model.patch)
         clean, noised = tokens[:, :references], tokens[:, references:]
         t = sample_noise_levels(tokens.shape[0], preset.flow, generator)
         noise = torch.randn(noised.shape, generator=generator, device=noised.device)
         sequence = torch.cat([clean, mix(noised, noise, t)], 1)
-        cameras = Views(
-            normalise_poses(rig.c2w), build_intrinsics(rig, size).to(rig.c2w.device), references, size, size
-        )
+        cameras = Views(drawn.poses, build_intrinsics(rig, size), references, size, size)
     with torch.autocast(sequence.device.type, torch.bfloat16, enabled=sequence.is_cuda):
         predicted = model(sequence, t, cameras)
     return velocity_loss(predicted, noised, t, preset.flow.min_t)
@@ -120,11 +126,16 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
             break
         number, stage = stage_at(preset, progress)
         if number != last_stage:
-            stream, first_step, last_stage = WorldStream(views, stage.scenes, config.seed * 101 + number), step, number
+            stream, first_step, last_stage = (
+                WorldStream(views, stage.scenes, config.seed * 101 + number, device),
+                step,
+                number,
+            )
         assert stream is not None
         references = draw_reference_count(step, config.seed, views)
-        worlds, rig = stream.step(step - first_step, device)
-        loss = loss_of_step(model, worlds, rig, preset, references, stage.image_size, generator, tracer)
+        loss = loss_of_step(
+            model, stream.step(step - first_step), preset, references, stage.image_size, generator, tracer
+        )
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
         factor = learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
@@ -172,6 +183,16 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
     write_checkpoint(out, weights, preset, card)
 
 
+def override(preset: Preset, settings: list[str]) -> Preset:
+    """Change single fields by `group.field=value` (JSON values); the result is what the checkpoint records."""
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        group, _, field = name.partition(".")
+        record = dataclasses.replace(getattr(preset, group), **{field: json.loads(value)})
+        preset = dataclasses.replace(preset, **{group: record})
+    return preset
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("preset", choices=sorted(PRESETS))
@@ -180,10 +201,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="stop after this many steps instead, whatever the time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="GROUP.FIELD=VALUE", help="for experiments")
     args = parser.parse_args()
+    preset = override(PRESETS[args.preset](), args.set)
     torch.set_float32_matmul_precision("high")
     train(
-        PRESETS[args.preset](),
+        preset,
         args.out,
         args.device,
         args.minutes,

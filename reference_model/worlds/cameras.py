@@ -85,7 +85,7 @@ def draw_rig(count: int, views: int, generator: torch.Generator) -> Rig:
 
 def build_intrinsics(rig: Rig, size: int) -> Float[Tensor, "b v 3 3"]:
     """K in pixels of a size x size image."""
-    matrix = torch.zeros(*rig.focal.shape, 3, 3)
+    matrix = torch.zeros(*rig.focal.shape, 3, 3, device=rig.focal.device)
     matrix[..., 0, 0] = matrix[..., 1, 1] = rig.focal * size
     matrix[..., :2, 2] = rig.principal * size
     matrix[..., 2, 2] = 1

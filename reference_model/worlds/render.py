@@ -5,6 +5,8 @@ Lambert, one hard shadow, a specular lobe, 2x2 supersampling. Broadcasts and red
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -15,6 +17,7 @@ from reference_model.worlds.textures import shade_texture
 
 FAR = 1e6
 NEAR = 1e-3
+Tracer = Callable[[Worlds, Tensor, Tensor], Tensor]
 
 
 def interval_starts(
@@ -127,14 +130,19 @@ def build_rays(rig: Rig, size: int, samples: int) -> tuple[Float[Tensor, "b v 3"
     return rig.c2w[..., :3, 3], direction
 
 
+RAYS_AT_ONCE = 128 * 128  # a view, so that every resolution goes through the compiled tracer in one shape
+
+
 def render_worlds(
-    worlds: Worlds, rig: Rig, size: int, *, samples: int = 2, scenes_at_once: int = 8, tracer=trace
+    worlds: Worlds, rig: Rig, size: int, *, samples: int = 2, scenes_at_once: int = 8, tracer: Tracer = trace
 ) -> Float[Tensor, "b v 3 size size"]:
     """Images in [0, 1]. `tracer` is `trace` or its compiled twin."""
-    images = []
+    images: list[Tensor] = []
     for start in range(0, rig.c2w.shape[0], scenes_at_once):
         rows = slice(start, start + scenes_at_once)
-        colours = tracer(select(worlds, rows), *build_rays(select(rig, rows), size, samples))
+        part = select(worlds, rows)
+        origin, direction = build_rays(select(rig, rows), size, samples)
+        colours = torch.cat([tracer(part, origin, rays) for rays in direction.split(RAYS_AT_ONCE, dim=2)], 2)
         fine = colours.unflatten(2, (size, samples, size, samples))
         images.append(fine.mean((3, 5)).permute(0, 1, 4, 2, 3))
     return torch.cat(images)

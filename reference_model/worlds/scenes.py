@@ -7,7 +7,7 @@ Ranges follow Zeroverse (1 to 9 parts, random textures) and are otherwise ours.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -47,15 +47,16 @@ class Worlds(NamedTuple):
     ambient: Float[Tensor, "b 3"]
 
 
-def select(record: NamedTuple, rows: slice | Tensor) -> NamedTuple:
+Record = TypeVar("Record", bound=tuple)  # a NamedTuple of tensors and of further records
+
+
+def select(record: Record, rows: slice) -> Record:
     """The same record for some of its worlds."""
-    fields = (select(x, rows) if isinstance(x, tuple) else x[rows] for x in record)  # type: ignore[arg-type]
-    return type(record)(*fields)
+    return type(record)(*(select(x, rows) if isinstance(x, tuple) else x[rows] for x in record))
 
 
-def to_device(record: NamedTuple, device: str | torch.device) -> NamedTuple:
-    fields = (to_device(x, device) if isinstance(x, tuple) else x.to(device, non_blocking=True) for x in record)  # type: ignore[arg-type]
-    return type(record)(*fields)
+def to_device(record: Record, device: str | torch.device) -> Record:
+    return type(record)(*(to_device(x, device) if isinstance(x, tuple) else x.to(device) for x in record))
 
 
 class Draw:
