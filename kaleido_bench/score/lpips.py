@@ -1,0 +1,226 @@
+"""LPIPS (Zhang et al. 2018, https://arxiv.org/abs/1801.03924), version 0.1, in plain torch.
+
+Equal to the `lpips` package, which loads its trunk through torchvision; this needs neither. A trunk is a short table:
+torchvision's `features`, with a tap after each ReLU whose output the package compares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
+from kaleido_bench.conventions import LpipsRecipe
+from kaleido_bench.errors import BenchError
+from kaleido_bench.score.precision import exact_float32
+from kaleido_bench.score.refusals import require_implemented
+from kaleido_bench.score.weights import HEADS_SHA256, WeightsFile, read_heads
+
+
+class Conv(NamedTuple):
+    """A convolution and its ReLU; `place` is where it is in torchvision's `features`."""
+
+    place: int
+    stride: int = 1
+    padding: int = 0
+
+
+class Fire(NamedTuple):
+    """SqueezeNet's module: squeeze 1x1, then expand 1x1 beside expand 3x3, each with its ReLU."""
+
+    place: int
+
+
+class Pool(NamedTuple):
+    """A max pool of stride 2."""
+
+    kernel: int
+    ceil: bool = False
+
+
+class Tap(NamedTuple):
+    """The features here are compared."""
+
+
+class Trunk(NamedTuple):
+    """The layers up to the last tap, and the smallest image side for which every layer has an output."""
+
+    layers: tuple[Conv | Fire | Pool | Tap, ...]
+    smallest: int
+
+
+TRUNKS: Mapping[str, Trunk] = {
+    "alex": Trunk(
+        (
+            *(Conv(0, stride=4, padding=2), Tap(), Pool(3)),
+            *(Conv(3, padding=2), Tap(), Pool(3)),
+            *(Conv(6, padding=1), Tap()),
+            *(Conv(8, padding=1), Tap()),
+            *(Conv(10, padding=1), Tap()),
+        ),
+        smallest=31,
+    ),
+    "squeeze": Trunk(
+        (
+            *(Conv(0, stride=2), Tap(), Pool(3, ceil=True)),
+            *(Fire(3), Fire(4), Tap(), Pool(3, ceil=True)),
+            *(Fire(6), Fire(7), Tap(), Pool(3, ceil=True)),
+            *(Fire(9), Tap(), Fire(10), Tap(), Fire(11), Tap(), Fire(12), Tap()),
+        ),
+        smallest=17,
+    ),
+    "vgg": Trunk(
+        (
+            *(Conv(0, padding=1), Conv(2, padding=1), Tap(), Pool(2)),
+            *(Conv(5, padding=1), Conv(7, padding=1), Tap(), Pool(2)),
+            *(Conv(10, padding=1), Conv(12, padding=1), Conv(14, padding=1), Tap(), Pool(2)),
+            *(Conv(17, padding=1), Conv(19, padding=1), Conv(21, padding=1), Tap(), Pool(2)),
+            *(Conv(24, padding=1), Conv(26, padding=1), Conv(28, padding=1), Tap()),
+        ),
+        smallest=16,
+    ),
+}
+
+# lpips.LPIPS.ScalingLayer: ImageNet's mean and deviation, moved to inputs in [-1, 1].
+_SHIFT = (-0.030, -0.088, -0.188)
+_SCALE = (0.458, 0.448, 0.450)
+
+
+class Lpips:
+    """LPIPS with one trunk on one device. Built once, since building reads the weights."""
+
+    def __init__(self, recipe: LpipsRecipe, weights: WeightsFile, device: torch.device | str = "cpu") -> None:
+        """Read the trunk and the heads.
+
+        Raises:
+            BenchError: the recipe asks for something that is not implemented or for other weights, or the file is not
+                this trunk.
+        """
+        check_lpips_recipe(recipe)
+        _check_pin(recipe, weights)
+        self._recipe, self._device = recipe, torch.device(device)
+        self._trunk = TRUNKS[recipe.net]
+        self._parameters = _load_trunk(recipe.net, weights, self._device)
+        heads = load(read_heads())
+        taps = sum(isinstance(layer, Tap) for layer in self._trunk.layers)
+        self._heads = [heads[f"{recipe.net}.lin{tap}"].view(-1, 1, 1).to(self._device) for tap in range(taps)]
+        self._shift = torch.tensor(_SHIFT, device=self._device).view(3, 1, 1)
+        self._scale = torch.tensor(_SCALE, device=self._device).view(3, 1, 1)
+
+    def distance(
+        self, predictions: Float[Tensor, "pair 3 height width"], truths: Float[Tensor, "pair 3 height width"]
+    ) -> Float[Tensor, " pair"]:
+        """LPIPS of each pair; 0 is identical, and lower is better.
+
+        Args:
+            predictions, truths: float32 values in [0, 1], on the device of this object.
+        Returns:
+            float32. The trunk runs in true float32 (no tf32, no autocast).
+        Raises:
+            BenchError: the images are too small for the trunk.
+        """
+        side = min(predictions.shape[-2:])
+        if side < self._trunk.smallest:
+            raise BenchError(
+                self._recipe.metric,
+                f"images {side} px on the short side",
+                expected=f"at least {self._trunk.smallest} px for the trunk {self._recipe.net}",
+                fix="Prepare the images larger, or score without this metric.",
+            )
+        low, high = self._recipe.input_range
+        with exact_float32(self._device):
+            images = torch.cat([predictions, truths]).mul_(high - low).add_(low)
+            features = self._features(images.sub_(self._shift).div_(self._scale))
+            return torch.stack([self._tap_distance(*tap) for tap in zip(features, self._heads, strict=True)]).sum(dim=0)
+
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """The features at each tap. Channels lie last in memory, because oneDNN and cuDNN are faster so."""
+        taps: list[Tensor] = []
+        state = images.contiguous(memory_format=torch.channels_last)
+        for layer in self._trunk.layers:
+            match layer:
+                case Conv(place, stride, padding):
+                    state = self._convolve(state, f"features.{place}", stride, padding)
+                case Fire(place):
+                    state = self._fire(state, f"features.{place}")
+                case Pool(kernel, ceil):
+                    state = F.max_pool2d(state, kernel, stride=2, ceil_mode=ceil)
+                case Tap():
+                    taps.append(state)
+        return taps
+
+    def _convolve(self, state: Tensor, name: str, stride: int = 1, padding: int = 0) -> Tensor:
+        weight, bias = self._parameters[f"{name}.weight"], self._parameters[f"{name}.bias"]
+        return F.conv2d(state, weight, bias, stride=stride, padding=padding).relu_()
+
+    def _fire(self, state: Tensor, name: str) -> Tensor:
+        squeezed = self._convolve(state, f"{name}.squeeze")
+        narrow, wide = (
+            self._convolve(squeezed, f"{name}.expand1x1"),
+            self._convolve(squeezed, f"{name}.expand3x3", padding=1),
+        )
+        return torch.cat([narrow, wide], dim=1)
+
+    def _tap_distance(self, feature: Tensor, head: Tensor) -> Float[Tensor, " pair"]:
+        """Unit vectors along the channels, their squared difference weighted by the head, averaged over the pixels."""
+        squared_norm = feature.square().sum(dim=1, keepdim=True)
+        epsilon = self._recipe.epsilon
+        inside = self._recipe.epsilon_place == "inside-root"
+        norm = (squared_norm + epsilon).sqrt_() if inside else squared_norm.sqrt_().add_(epsilon)
+        prediction, truth = (feature / norm).chunk(2)
+        return (prediction - truth).square_().mul_(head).sum(dim=1).mean(dim=(-2, -1))
+
+
+def check_lpips_recipe(recipe: LpipsRecipe) -> None:
+    """Raise BenchError where the recipe asks for something that `Lpips` cannot do."""
+    require_implemented(f"{recipe.metric}.version", recipe.version, ("0.1",))
+    require_implemented(f"{recipe.metric}.dtype", recipe.dtype, ("float32",))
+    require_implemented(f"{recipe.metric}.heads.sha256", recipe.heads.sha256, (HEADS_SHA256, None))
+
+
+def _check_pin(recipe: LpipsRecipe, weights: WeightsFile) -> None:
+    if recipe.trunk.sha256 not in (None, weights.sha256):
+        raise BenchError(
+            weights.path,
+            f"weights known as sha256 {weights.sha256}",
+            expected=f"sha256 {recipe.trunk.sha256}, as the convention says for {recipe.metric}",
+            fix="Get the file that the convention names.",
+        )
+
+
+def _load_trunk(net: str, weights: WeightsFile, device: torch.device) -> dict[str, Tensor]:
+    """The parameters that the trunk's table names, in float32."""
+    try:
+        found = load(weights.path.read_bytes())
+        return {name: _to_convolution(found[name], device) for name in _parameter_names(TRUNKS[net])}
+    except (SafetensorError, KeyError) as error:
+        raise BenchError(
+            weights.path,
+            f"not a {net} trunk ({error})",
+            expected="a safetensors file of torchvision's features (features.0.weight, ...)",
+            fix="Get the file again, or make it with kaleido_bench.score.weights.write_trunk.",
+        ) from None
+
+
+def _to_convolution(parameter: Tensor, device: torch.device) -> Tensor:
+    layout = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
+    return parameter.to(device, torch.float32).contiguous(memory_format=layout)
+
+
+def _parameter_names(trunk: Trunk) -> list[str]:
+    modules: list[str] = []
+    for layer in trunk.layers:
+        match layer:
+            case Conv(place):
+                modules.append(f"features.{place}")
+            case Fire(place):
+                modules += [f"features.{place}.{part}" for part in ("squeeze", "expand1x1", "expand3x3")]
+            case _:
+                pass
+    return [f"{module}.{kind}" for module in modules for kind in ("weight", "bias")]
