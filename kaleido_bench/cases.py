@@ -7,7 +7,7 @@ other file counts and other versions of a data set, and then two people compare 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,8 +91,7 @@ class CaseIndex(Record):
     def canonical(self) -> dict[str, object]:
         """The index as plain values in canonical order: cases by id. Views keep their order: it may matter."""
         plain = self.model_dump(mode="json")
-        plain["cases"] = sorted(plain["cases"], key=lambda case: case["id"])
-        return plain
+        return {**plain, "cases": [case.model_dump(mode="json") for case in _sorted_cases(self)]}
 
 
 def find_repeated(names: Iterable[str]) -> list[str]:
@@ -124,26 +123,15 @@ def load_index(path: Path, expected_sha256: str) -> CaseIndex:
 
 def render_index(index: CaseIndex) -> bytes:
     """The index as the bytes to freeze: JSON, one case a line and one scene's hashes a line, in canonical order."""
-    plain = index.canonical()
-    cases = ",\n".join(_line(case) for case in _as_list(plain["cases"]))
-    hashes = ",\n".join(
-        f"{_line(scene)}:{_line(views)}" for scene, views in sorted(_as_mapping(plain["sha256"]).items())
-    )
-    body = (
-        f'{{"cases":[\n{cases}\n],\n"schema_version":{_line(plain["schema_version"])},\n"sha256":{{\n{hashes}\n}}}}\n'
-    )
-    return body.encode()
+    cases = ",\n".join(_line(case.model_dump(mode="json")) for case in _sorted_cases(index))
+    hashes = ",\n".join(f"{_line(scene)}:{_line(views)}" for scene, views in sorted(index.sha256.items()))
+    version = _line(index.schema_version)
+    return f'{{"cases":[\n{cases}\n],\n"schema_version":{version},\n"sha256":{{\n{hashes}\n}}}}\n'.encode()
+
+
+def _sorted_cases(index: CaseIndex) -> list[Case]:
+    return sorted(index.cases, key=lambda case: case.id)
 
 
 def _line(value: object) -> str:
     return canonical_json(value).decode().rstrip("\n")
-
-
-def _as_list(value: object) -> list[object]:
-    assert isinstance(value, list)
-    return list(value)  # pyright: ignore[reportUnknownArgumentType]
-
-
-def _as_mapping(value: object) -> Mapping[str, object]:
-    assert isinstance(value, dict)
-    return dict(value)  # pyright: ignore[reportUnknownArgumentType]

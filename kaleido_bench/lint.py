@@ -1,8 +1,8 @@
 """What can be wrong with a protocol, checked without any model and without any image.
 
-The published splits of the field show targets to the model, change targets with the number of references, and share one
-name among different lists. Each check here is a pure function over cases and finds one such thing. What would make numbers
-meaningless is an error; what a reader must know is a warning; what is merely unusual is a note.
+The published splits of the field show targets to the model, change targets with the number of references, and share
+one name among different lists. Each check here is a pure function over cases and finds one such thing. What would make
+numbers meaningless is an error; what a reader must know is a warning; what is merely unusual is a note.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 
 MANY_VIEW_FROM = 10
-"""References. Few-view evaluations of the field use 1 to 9; a 'few-view' protocol above that is probably mislabelled."""
+"""References. Few-view evaluations of the field use 1 to 9; a 'few-view' protocol above that is mislabelled."""
 
 
 class Severity(StrEnum):
