@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -18,7 +19,15 @@ from numpy.typing import NDArray
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predict.adapters.interface import Adapter, SceneAdapter, TargetCameras
 from kaleido_bench.predict.inputs import CaseInputs, InputReader
-from kaleido_bench.predictions import Run, WorkItem, check_prediction, item_seed, write_prediction
+from kaleido_bench.predictions import (
+    Run,
+    Session,
+    WorkItem,
+    append_session,
+    check_prediction,
+    item_seed,
+    write_prediction,
+)
 from kaleido_bench.protocol import LoadedProtocol
 
 Report = Callable[[int], None]
@@ -55,9 +64,14 @@ class PredictPlan(NamedTuple):
     problems: tuple[str, ...]
 
 
-class PredictOutcome(NamedTuple):
-    """What a call did: items predicted, items found, and seconds by the wall clock."""
+Watch = Callable[[PredictPlan], AbstractContextManager[Report]]
+"""Opened around the work with what there is to do; gives what is called after each item."""
 
+
+class PredictOutcome(NamedTuple):
+    """What a call did: items predicted, items found, seconds by the wall clock; and the run as it is now."""
+
+    run: Run
     done: int
     reused: int
     seconds: float
@@ -80,8 +94,17 @@ def plan_predictions(task: Task, items: Sequence[WorkItem]) -> PredictPlan:
     return PredictPlan(tuple(missing), len(items) - len(missing), tuple(problems))
 
 
-def predict_run(task: Task, engine: Engine, *, items: Sequence[WorkItem], report: Report) -> PredictOutcome:
+def predict_run(
+    task: Task, engine: Engine, *, items: Sequence[WorkItem], session: Session, watch: Watch
+) -> PredictOutcome:
     """Predict those of `items` that are not there, and leave the others alone.
+
+    Args:
+        task: the run and where its data is.
+        engine: what computes.
+        items: what the run should hold in the end.
+        session: the circumstances, recorded in run.json when there is something to do.
+        watch: see `Watch`; opened only when there is something to do.
 
     Raises:
         BenchError: bad data, or an adapter that answers with something else than it was asked for.
@@ -90,8 +113,10 @@ def predict_run(task: Task, engine: Engine, *, items: Sequence[WorkItem], report
     start = time.monotonic()
     plan = plan_predictions(task, items)
     if plan.missing:
-        engine.execute(task, plan.missing, report)
-    return PredictOutcome(len(plan.missing), plan.whole, time.monotonic() - start)
+        task = task._replace(run=append_session(task.run, session))
+        with watch(plan) as report:
+            engine.execute(task, plan.missing, report)
+    return PredictOutcome(task.run, len(plan.missing), plan.whole, time.monotonic() - start)
 
 
 def predict_item(task: Task, adapter: Adapter, reader: InputReader, item: WorkItem) -> None:

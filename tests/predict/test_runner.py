@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +24,14 @@ from kaleido_bench.predict.adapters import (
 )
 from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers
 from kaleido_bench.predict.inputs import InputReader
-from kaleido_bench.predict.runner import Engine, Task, check_answer, plan_predictions, predict_run
-from kaleido_bench.predictions import create_run, load_prediction, plan_items
+from kaleido_bench.predict.runner import Engine, PredictPlan, Report, Task, check_answer, plan_predictions, predict_run
+from kaleido_bench.predict.sessions import describe_session
+from kaleido_bench.predictions import Deviations, create_run, load_prediction, open_run, plan_items
 from kaleido_bench.protocol import load_protocol
 from tests.predict.tiny import HEIGHT, WIDTH, install_toys, write_data, write_protocol, write_scene
 
 SIZE = (WIDTH, HEIGHT)
+SESSION = describe_session(["kbench", "run"], "cpu", Deviations(), datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.fixture
@@ -49,8 +54,13 @@ def start(tmp_path: Path, adapter: Adapter, *, out: str = "runs", **options: obj
 
 
 def predict(task: Task, engine: Engine) -> tuple[int, int]:
-    outcome = predict_run(task, engine, items=plan_items(task.loaded), report=lambda done: None)
+    outcome = predict_run(task, engine, items=plan_items(task.loaded), session=SESSION, watch=unwatched)
     return outcome.done, outcome.reused
+
+
+@contextmanager
+def unwatched(plan: PredictPlan) -> Iterator[Report]:
+    yield lambda done: None
 
 
 def read_pngs(task: Task) -> dict[str, bytes]:
@@ -88,7 +98,20 @@ class Recorder:
 def test_a_second_call_finds_everything_there(tmp_path: Path) -> None:
     task = start(tmp_path, Recorder())
     assert predict(task, InProcess(Recorder())) == (4, 0)
+    before = (task.run.path / "run.json").read_bytes()
     assert predict(task, InProcess(Recorder())) == (0, 4)
+    assert (task.run.path / "run.json").read_bytes() == before
+
+
+def test_each_call_that_predicts_is_recorded(tmp_path: Path) -> None:
+    task = start(tmp_path, Recorder())
+    items = plan_items(task.loaded)
+    first = predict_run(task, InProcess(Recorder()), items=items[:1], session=SESSION, watch=unwatched)
+    again = predict_run(
+        task._replace(run=first.run), InProcess(Recorder()), items=items, session=SESSION, watch=unwatched
+    )
+    assert len(again.run.record.sessions) == 2
+    assert open_run(task.run.path).record == again.run.record
 
 
 def test_only_what_is_missing_or_damaged_is_predicted_again(tmp_path: Path) -> None:
@@ -151,7 +174,7 @@ def test_samples_differ_and_an_item_is_the_same_whatever_was_done_before_it(tmp_
     predict(task, InProcess(build("toy")))
     backwards = start(tmp_path, build("toy"), samples=2, out="backwards")
     items = plan_items(backwards.loaded)[::-1]
-    predict_run(backwards, InProcess(build("toy")), items=items, report=lambda done: None)
+    predict_run(backwards, InProcess(build("toy")), items=items, session=SESSION, watch=unwatched)
     pngs = read_pngs(task)
     assert read_pngs(backwards) == pngs
     assert len(pngs) == 16 and len(set(pngs.values())) == 16
@@ -257,10 +280,8 @@ def test_one_worker_and_two_write_the_same_bytes(tmp_path: Path, toys: None) -> 
     for count in (1, 2):
         there = start(tmp_path, build("toy"), out=f"workers-{count}")
         reports: list[int] = []
-        outcome = predict_run(
-            there, Workers(request("toy"), count), items=plan_items(there.loaded), report=reports.append
-        )
-        assert (outcome.done, reports) == (4, [1, 2, 3, 4])
+        Workers(request("toy"), count).execute(there, plan_items(there.loaded), reports.append)
+        assert reports == [1, 2, 3, 4]
         assert read_pngs(there) == read_pngs(here)
 
 
