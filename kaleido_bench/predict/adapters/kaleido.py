@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -146,6 +148,12 @@ def read_steps(text: str) -> int:
             "--model-arg steps", f"{text!r}", expected="a whole number from 1", fix="Try steps=1 or steps=8."
         )
     return int(text)
+
+
+def find_shipped_weights() -> list[str]:
+    """The variants whose weights ship with the reference model, by name. Imports no torch."""
+    folder = Path(str(files("reference_model"))) / "weights"
+    return sorted(path.parent.name for path in folder.glob("*/preset.json"))
 
 
 def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:

@@ -1,0 +1,191 @@
+"""Every protocol with every model: the loop that `run` and `predict` share.
+
+A pair that fails does not take the others with it: the rest is finished, and then it is said which failed.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import typer
+from pydantic import JsonValue
+
+from kaleido_bench.cli.console import say, show_progress
+from kaleido_bench.cli.failures import EXIT_INCOMPLETE, exit_code, print_error
+from kaleido_bench.data.readers import resolve_root
+from kaleido_bench.errors import BenchError, IncompleteError
+from kaleido_bench.predict.adapters import Adapter, ModelName, label_model, resolve_model
+from kaleido_bench.predict.execution.devices import check_device
+from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers, build_requested, choose_device
+from kaleido_bench.predict.runner import PredictOutcome, PredictPlan, Report, Task, predict_run
+from kaleido_bench.predict.sessions import describe_session
+from kaleido_bench.predictions import Deviations, Run, WorkItem, create_run, run_folder, select_items
+from kaleido_bench.protocol import LoadedProtocol, load_protocol
+
+
+class Call(NamedTuple):
+    """What the command line asked for, checked as far as it can be without any protocol."""
+
+    protocols: tuple[str, ...]
+    models: tuple[ModelName, ...]
+    args: Mapping[str, str]
+    data_dir: Path | None
+    out: Path
+    device: str
+    workers: int
+    deviations: Deviations
+
+
+class Pair(NamedTuple):
+    """One protocol and one model."""
+
+    loaded: LoadedProtocol
+    request: ModelRequest
+    label: str
+
+    def __str__(self) -> str:
+        return f"{self.loaded.protocol.name} {self.label}"
+
+
+class Failure(NamedTuple):
+    """A pair (or a protocol that could not be loaded) that failed, and the exit code it asks for."""
+
+    name: str
+    code: int
+
+
+Result = TypeVar("Result")
+
+
+def build_call(
+    protocols: Sequence[str],
+    models: Sequence[str],
+    args: Mapping[str, str],
+    *,
+    data_dir: Path | None,
+    out: Path,
+    device: str,
+    workers: int,
+    deviations: Deviations,
+) -> Call:
+    """Check names and the device before any work is done. Raises BenchError."""
+    if data_dir is not None and not data_dir.is_dir():
+        raise BenchError(
+            "--data",
+            f"no such folder {data_dir}",
+            expected="the folder of the data sets",
+            fix="Correct it or KBENCH_DATA.",
+        )
+    names = tuple(dict.fromkeys(resolve_model(name) for name in models))
+    unique = tuple(dict.fromkeys(protocols))
+    return Call(unique, names, args, data_dir, out, check_device(device), workers, deviations)
+
+
+def for_each_pair(call: Call, work: Callable[[Pair], Result]) -> tuple[list[Result], list[Failure]]:
+    """Do the work for every pair, model by model, going on after one that fails."""
+    failures: list[Failure] = []
+    loaded: list[LoadedProtocol] = []
+    for name in call.protocols:
+        with _noting_failure(name, failures):
+            loaded.append(load_protocol(name))
+    results: list[Result] = []
+    for model in call.models:
+        request = ModelRequest(model, call.args, call.device)
+        for protocol in loaded:
+            pair = Pair(protocol, request, label_model(model, call.args))
+            with _noting_failure(str(pair), failures):
+                results.append(work(pair))
+    return results, failures
+
+
+def finish(failures: Sequence[Failure], pairs: int) -> None:
+    """End the command as its failures ask. A wrong call (2) outweighs something incomplete (1)."""
+    if not failures:
+        return
+    if pairs + len(failures) > 1:
+        names = ", ".join(failure.name for failure in failures)
+        say(f"kbench: {len(failures)} failed ({names}), {pairs} finished")
+    raise typer.Exit(max(failure.code for failure in failures))
+
+
+@contextmanager
+def _noting_failure(name: str, failures: list[Failure]) -> Generator[None]:
+    try:
+        yield
+    except (BenchError, IncompleteError) as error:
+        print_error(error)
+        failures.append(Failure(name, exit_code(error)))
+    except Exception as error:
+        # A fault of a method or of kbench, for which somebody will want the traceback.
+        traceback.print_exc(file=sys.stderr)
+        print_error(
+            IncompleteError(f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        )
+        failures.append(Failure(name, EXIT_INCOMPLETE))
+
+
+class Models:
+    """Adapters, built when first needed; one is kept at a time, because two may not fit on a GPU."""
+
+    def __init__(self) -> None:
+        self._request: ModelRequest | None = None
+        self._adapter: Adapter | None = None
+
+    def build(self, request: ModelRequest) -> Adapter:
+        if self._adapter is None or self._request != request:
+            self._adapter = None
+            self._adapter = build_requested(request)
+            self._request = request
+        return self._adapter
+
+
+def predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
+    """Predict what is missing of one pair."""
+    items = select_items(pair.loaded, call.deviations)
+    folder = run_folder(call.out, pair.loaded.protocol.name, pair.label)
+    if not folder.is_dir():
+        # Before a folder is made for nothing.
+        resolve_root(pair.loaded.protocol.dataset.root, call.data_dir)
+    adapter = models.build(pair.request)
+    run = _open(call, pair, adapter)
+    session = describe_session(_command(), choose_device(pair.request), call.deviations, datetime.now(UTC))
+    engine = InProcess(adapter) if call.workers == 1 else Workers(pair.request, call.workers)
+    task = Task(run, pair.loaded, call.data_dir)
+    return predict_run(task, engine, items=items, session=session, watch=lambda plan: _watch(pair, plan))
+
+
+def _open(call: Call, pair: Pair, adapter: Adapter) -> Run:
+    card = adapter.describe()
+    plain: dict[str, JsonValue] = {
+        "name": card.name,
+        "variant": card.variant,
+        "weights_sha256": card.weights_sha256,
+        "settings": {**card.settings},
+        "training_data": None if card.training_data is None else list(card.training_data),
+    }
+    return create_run(call.out, pair.loaded, model=pair.label, adapter=plain, fingerprint=card.fingerprint)
+
+
+@contextmanager
+def _watch(pair: Pair, plan: PredictPlan) -> Generator[Report]:
+    for problem in plan.problems:
+        say(f"{pair}: predicted again: {problem}")
+    with show_progress(f"{pair}: predict", len(plan.missing), "cases") as advance:
+        yield advance
+
+
+def _command() -> list[str]:
+    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+
+
+def count_present(call: Call, pair: Pair) -> tuple[list[WorkItem], int]:
+    """The items of a pair, and how many have a folder; nothing is read or made."""
+    items = select_items(pair.loaded, call.deviations)
+    folder = run_folder(call.out, pair.loaded.protocol.name, pair.label) / "predictions"
+    return items, sum((folder / item.key).is_dir() for item in items)
