@@ -6,8 +6,8 @@ A reader is named in a protocol and imported only when it is used, so that optio
 from __future__ import annotations
 
 import importlib
+import importlib.resources
 from collections.abc import Mapping
-from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol, cast
@@ -98,7 +98,7 @@ def resolve_root(root: str, data_dir: Path | None) -> Path:
 
 
 def _embedded_root(name: str) -> Path:
-    scenes = Path(str(files("kaleido_bench"))) / "embedded" / "scenes"
+    scenes = Path(str(importlib.resources.files("kaleido_bench"))) / "embedded" / "scenes"
     available = sorted(path.name for path in scenes.iterdir() if path.is_dir()) if scenes.is_dir() else []
     if name not in available:
         raise BenchError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from kaleido_bench.data.cameras import build_camera, c2w_from_colmap, intrinsics_matrix
-from kaleido_bench.data.readers.files import child_scenes, find_scene_folder, find_side_file
+from kaleido_bench.data.readers.folders import child_scenes, find_scene_folder, find_side_file
 from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
 from kaleido_bench.errors import BenchError
 

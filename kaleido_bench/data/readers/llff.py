@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from kaleido_bench.data.cameras import Camera, build_camera, c2w_from_llff, intrinsics_matrix, resize_camera
-from kaleido_bench.data.readers.files import (
+from kaleido_bench.data.readers.folders import (
     child_scenes,
     find_scene_folder,
     find_side_file,

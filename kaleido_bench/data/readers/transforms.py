@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from kaleido_bench.data.cameras import build_camera, c2w_from_opengl, intrinsics_matrix
-from kaleido_bench.data.readers.files import (
+from kaleido_bench.data.readers.folders import (
     child_scenes,
     complete_suffix,
     find_scene_folder,
