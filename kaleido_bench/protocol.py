@@ -10,9 +10,9 @@ from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, cast
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from kaleido_bench.cases import Case, CaseIndex, find_repeated, load_index
 from kaleido_bench.conventions import Convention, ConventionName, MetricName, find_conventions, load_convention
@@ -140,15 +140,17 @@ class Protocol(Record):
             )
         return counts
 
-    @model_validator(mode="after")
-    def _check_metrics(self) -> Protocol:
-        for name in find_repeated((*self.metrics, *self.optional_metrics)):
+    @field_validator("metrics", "optional_metrics")
+    @classmethod
+    def _check_metrics(cls, names: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        required = cast("tuple[str, ...]", info.data.get("metrics", ()))  # empty while `metrics` itself is checked
+        for name in find_repeated((*required, *names)):
             raise RefusedError(
                 f"the metric '{name}' is named twice",
                 expected="each metric once",
                 fix="Keep it in metrics or in optional_metrics.",
             )
-        return self
+        return names
 
 
 @dataclass(frozen=True)

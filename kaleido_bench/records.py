@@ -110,7 +110,7 @@ def load_yaml_record(path: Path, model: type[RecordT], *, what: str, fix: str) -
     Raises:
         BenchError: the file is missing, is not YAML, or does not fit the record; it names `file:line`.
     """
-    return parse_yaml_record(_decode(path, read_bytes(path, what=what, fix=fix)), model, where=str(path))
+    return parse_yaml_record(_decode(read_bytes(path, what=what, fix=fix), str(path)), model, where=str(path))
 
 
 def load_json_record(path: Path, model: type[RecordT], *, what: str, fix: str) -> RecordT:
@@ -145,13 +145,13 @@ def parse_json_record(data: bytes, model: type[RecordT], *, where: str) -> Recor
         raise _report(error, model, parsed, where) from None
 
 
-def _decode(path: Path, data: bytes) -> str:
+def _decode(data: bytes, where: str) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise BenchError(
-            f"{path}:{line}", "bytes that are not UTF-8", expected="UTF-8 text", fix="Save the file as UTF-8."
+            f"{where}:{line}", "bytes that are not UTF-8", expected="UTF-8 text", fix="Save the file as UTF-8."
         ) from None
 
 
@@ -166,14 +166,10 @@ def _read_json(data: bytes, where: str) -> JsonValue:
         return dict(pairs)
 
     try:
-        return json.loads(data, object_pairs_hook=refuse_repeated)
+        return json.loads(_decode(data, where), object_pairs_hook=refuse_repeated)
     except json.JSONDecodeError as error:
         raise BenchError(
             f"{where}:{error.lineno}", f"not JSON ({error.msg})", expected="a JSON object", fix="Restore or rewrite it."
-        ) from None
-    except UnicodeDecodeError:
-        raise BenchError(
-            where, "bytes that are not UTF-8", expected="a JSON object in UTF-8", fix="Restore or rewrite it."
         ) from None
 
 
