@@ -85,13 +85,13 @@ def tiny() -> Preset:
         flow=FlowConfig(logit_mean=1.2, logit_std=1.2, min_t=0.2),
         train=TrainConfig(
             stages=(
-                Stage(image_size=64, scenes=128, share=0.5),
-                Stage(image_size=128, scenes=64, share=0.5),
+                Stage(image_size=64, scenes=128, share=0.45),
+                Stage(image_size=128, scenes=64, share=0.55),
             ),
-            learning_rate=2e-3,
+            learning_rate=4e-3,
             weight_decay=0.01,
             warmup_steps=200,
-            decay_share=0.35,
+            decay_share=0.4,
             ema_decay=0.9995,
             clip_norm=1.0,
             seed=0,

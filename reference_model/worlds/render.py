@@ -20,45 +20,53 @@ NEAR = 1e-3
 Tracer = Callable[[Worlds, Tensor, Tensor], Tensor]
 
 
-def interval_starts(
-    origin: Float[Tensor, "*ray part 3"], direction: Float[Tensor, "*ray part 3"]
-) -> Float[Tensor, "*ray part"]:
-    """Where rays enter the unit sphere, box or cylinder (by the part's slot); FAR where they miss or start inside."""
-    safe = torch.where(direction.abs() < 1e-9, 1e-9, direction)
-    to_low, to_high = (-1 - origin) / safe, (1 - origin) / safe
-    enter, leave = torch.minimum(to_low, to_high), torch.maximum(to_low, to_high)
-
-    def roots(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-        a, b, c = (d * d).sum(-1).clamp(min=1e-12), (o * d).sum(-1), (o * o).sum(-1) - 1
-        disc = b * b - a * c
-        root = disc.clamp(min=0).sqrt()
-        missed = disc < 0
-        return torch.where(missed, FAR, (-b - root) / a), torch.where(missed, -FAR, (-b + root) / a)
-
-    e, x = ELLIPSOIDS, ELLIPSOIDS + BOXES
-    ball = roots(origin[..., :e, :], direction[..., :e, :])
-    box = enter[..., e:x, :].amax(-1), leave[..., e:x, :].amin(-1)
-    side = roots(origin[..., x:, :2], direction[..., x:, :2])
-    tube = torch.maximum(side[0], enter[..., x:, 2]), torch.minimum(side[1], leave[..., x:, 2])
-    start = torch.cat([ball[0], box[0], tube[0]], -1)
-    end = torch.cat([ball[1], box[1], tube[1]], -1)
-    return torch.where((start < end) & (start > NEAR), start, FAR)
+def roots(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays cross the unit sphere (three coordinates) or the unit circle (two); an empty interval where they miss."""
+    a, b, c = (d * d).sum(-1).clamp(min=1e-12), (o * d).sum(-1), (o * o).sum(-1) - 1
+    disc = b * b - a * c
+    root = disc.clamp(min=0).sqrt()
+    missed = disc < 0
+    return torch.where(missed, FAR, (-b - root) / a), torch.where(missed, -FAR, (-b + root) / a)
 
 
-def local_frame(worlds: Worlds) -> Float[Tensor, "b part 3 3"]:
-    """local_from_world without the translation: parts become the unit shapes."""
-    return worlds.rotation.mT / worlds.size[..., None]
+def slabs(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave [-1, 1] on each axis."""
+    safe = torch.where(d.abs() < 1e-9, 1e-9, d)
+    low, high = (-1 - o) / safe, (1 - o) / safe
+    return torch.minimum(low, high), torch.maximum(low, high)
+
+
+def interval_of_part(part: int, o: Float[Tensor, "*ray 3"], d: Float[Tensor, "*ray 3"]) -> tuple[Tensor, Tensor]:
+    """Where rays enter and leave the unit shape in a part's slot: a ball, a box, or a cylinder along z."""
+    if part < ELLIPSOIDS:
+        return roots(o, d)
+    enter, leave = slabs(o, d)
+    if part < ELLIPSOIDS + BOXES:
+        return enter.amax(-1), leave.amin(-1)
+    side = roots(o[..., :2], d[..., :2])
+    return torch.maximum(side[0], enter[..., 2]), torch.minimum(side[1], leave[..., 2])
 
 
 def nearest_part(
-    worlds: Worlds, origin: Float[Tensor, "b v #ray 3"], direction: Float[Tensor, "b v #ray 3"]
+    worlds: Worlds, origin: Float[Tensor, "b v #ray 3"], direction: Float[Tensor, "b #v ray 3"]
 ) -> tuple[Float[Tensor, "b v ray"], Int[Tensor, "b v ray"]]:
-    frame = local_frame(worlds)[:, None, None]  # b 1 1 part 3 3
-    offset = origin[..., None, :] - worlds.centre[:, None, None]
-    local_origin = (frame * offset[..., None, :]).sum(-1)
-    local_direction = (frame * direction[..., None, None, :]).sum(-1)
-    start, part = interval_starts(*torch.broadcast_tensors(local_origin, local_direction)).min(-1)
-    return start, part
+    """The first part that rays enter, and how far away; FAR where they enter none (a ray never sees a part it starts inside).
+
+    A running minimum over the parts, so that a compiler makes one kernel of it and no tensor has rays times parts elements.
+    """
+    frames = worlds.rotation.mT / worlds.size[..., None]  # local from world: parts become unit shapes
+    shape = torch.broadcast_shapes(origin.shape, direction.shape)[:-1]
+    nearest = torch.full(shape, FAR, device=origin.device)
+    index = torch.zeros(shape, dtype=torch.int64, device=origin.device)
+    for part in range(PARTS):
+        frame, centre = frames[:, part][:, None, None], worlds.centre[:, part][:, None, None]
+        o = (frame * (origin - centre)[..., None, :]).sum(-1)
+        d = (frame * direction[..., None, :]).sum(-1)
+        start, end = interval_of_part(part, o, d)
+        closer = (start < end) & (start > NEAR) & (start < nearest)
+        nearest = torch.where(closer, start, nearest)
+        index = torch.where(closer, part, index)
+    return nearest, index
 
 
 def surface_normal(local: Float[Tensor, "*ray 3"], part: Int[Tensor, "*ray"]) -> Float[Tensor, "*ray 3"]:
