@@ -148,7 +148,7 @@ def decode_image(data: bytes, where: object) -> UInt8[np.ndarray, "height width 
             image.load()
             if image.mode not in _MODES_RGB | _MODES_RGBA:
                 raise _unsupported(where, f"pixels of Pillow mode {image.mode}")
-            return np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+            return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     except UnidentifiedImageError:
         raise BenchError(
             where,
@@ -220,7 +220,7 @@ def prepare_image(
     opaque = Image.fromarray(_remove_alpha(image, preparation, where))
     scaled = _resample(opaque, geometry.scaled, preparation.filter, preparation.antialias)
     return Prepared(
-        np.asarray(_cut(scaled, geometry, preparation.background_rgb or (0, 0, 0))),
+        np.array(_cut(scaled, geometry, preparation.background_rgb or (0, 0, 0))),
         prepare_camera(camera, preparation, where),
         None if mask is None else _move_mask(mask, geometry),
     )

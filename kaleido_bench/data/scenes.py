@@ -127,9 +127,40 @@ def find_view(scene: Scene, view_id: str) -> View:
     )
 
 
+def read_image_file(view: View) -> bytes:
+    """The bytes of the view's image file.
+
+    Raises:
+        BenchError: the file is missing or cannot be read.
+    """
+    return _read_file(view.read_image, view.source)
+
+
+def read_mask_file(view: View) -> bytes | None:
+    """The bytes of the view's mask file; None where it has none.
+
+    Raises:
+        BenchError: the file is missing or cannot be read.
+    """
+    return None if view.read_mask is None else _read_file(view.read_mask, f"mask of {view.source}")
+
+
+def _read_file(read: Callable[[], bytes], source: str) -> bytes:
+    try:
+        return read()
+    except FileNotFoundError as error:
+        raise BenchError(
+            error.filename or source, "no such image", expected="the file of a view", fix="Fetch the data set again."
+        ) from None
+    except OSError as error:
+        raise BenchError(
+            error.filename or source, f"cannot be read ({error.strerror})", expected="an image", fix="Check the file."
+        ) from None
+
+
 def hash_image(view: View) -> str:
     """sha256 of the image file's bytes, as a case index freezes it."""
-    return hashlib.sha256(_read(view.read_image, view.source)).hexdigest()
+    return hashlib.sha256(read_image_file(view)).hexdigest()
 
 
 def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, sha256: str | None) -> PreparedView:
@@ -145,7 +176,7 @@ def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, sha256:
         BenchError: unknown id; image missing, truncated, of another size than its camera's, or not the frozen one.
     """
     view = find_view(scene, view_id)
-    data = _read(view.read_image, view.source)
+    data = read_image_file(view)
     if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
         raise BenchError(
             view.source,
@@ -153,29 +184,21 @@ def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, sha256:
             expected=f"sha256 {sha256[:12]}...",
             fix="Fetch the data set's revision that the protocol names.",
         )
-    mask = None if view.read_mask is None else decode_mask(_read(view.read_mask, view.source), f"mask of {view.source}")
+    mask_data = read_mask_file(view)
+    mask = None if mask_data is None else decode_mask(mask_data, f"mask of {view.source}")
     prepared = prepare_image(decode_image(data, view.source), view.camera, mask, preparation, view.source)
     return PreparedView(view.id, prepared.image, prepared.camera, prepared.mask)
 
 
 def decode_mask(data: bytes, where: object) -> UInt8[np.ndarray, "height width"]:
-    """A mask file as 0 outside to 255 inside: its alpha channel where it has one, otherwise its brightest channel.
+    """A mask file as 0 outside to 255 inside: its alpha channel where that says anything, else the brightest colour.
 
     A mask stored as 0 and 1 is stretched to 0 and 255.
+
+    Raises:
+        BenchError: not an image, truncated, or not of eight bits a channel.
     """
     pixels = decode_image(data, where)
-    mask = pixels[:, :, 3] if pixels.shape[2] == 4 else pixels.max(axis=2)
+    speaks = pixels.shape[2] == 4 and bool((pixels[:, :, 3] < 255).any())
+    mask = pixels[:, :, 3] if speaks else pixels[:, :, :3].max(axis=2)
     return mask * np.uint8(255) if mask.max(initial=0) == 1 else np.ascontiguousarray(mask)
-
-
-def _read(read: Callable[[], bytes], source: str) -> bytes:
-    try:
-        return read()
-    except FileNotFoundError as error:
-        raise BenchError(
-            error.filename or source, "no such image", expected="the image of a view", fix="Fetch the data set again."
-        ) from None
-    except OSError as error:
-        raise BenchError(
-            error.filename or source, f"cannot be read ({error.strerror})", expected="an image", fix="Check the file."
-        ) from None

@@ -74,7 +74,8 @@ def test_masks_of_all_kinds_mean_the_same() -> None:
     grey = encode_png(np.repeat((255 * inside)[..., None], 3, axis=2))
     as_one = encode_png(np.repeat(inside[..., None], 3, axis=2))
     in_alpha = encode_png(np.dstack([np.full((6, 5, 3), 9, np.uint8), 255 * inside]))
-    for data in (grey, as_one, in_alpha):
+    opaque = encode_png(np.dstack([np.repeat((255 * inside)[..., None], 3, axis=2), np.full((6, 5), 255, np.uint8)]))
+    for data in (grey, as_one, in_alpha, opaque):
         assert np.array_equal(decode_mask(data, "test"), 255 * inside)
 
 

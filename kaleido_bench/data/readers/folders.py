@@ -29,7 +29,7 @@ def find_scene_folder(root: Path, name: str) -> Path:
         BenchError: there is none.
     """
     folder = root / name
-    if not name or ".." in Path(name).parts or not folder.is_dir():
+    if not name or Path(name).is_absolute() or ".." in Path(name).parts or not folder.is_dir():
         raise BenchError(folder, "no such scene", expected="a folder of this name", fix="Fetch the data set again.")
     return folder
 

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kaleido_bench.data.cameras import build_camera
-from kaleido_bench.data.scenes import Scene, View, build_scene
+from kaleido_bench.data.scenes import Scene, View, build_scene, read_image_file, read_mask_file
 from kaleido_bench.errors import BenchError
 
 if TYPE_CHECKING:
@@ -104,8 +104,8 @@ def _to_row(scene: str, view: View) -> dict[str, object]:
     return {
         "scene": scene,
         "view": view.id,
-        "image": view.read_image(),
-        "mask": None if view.read_mask is None else view.read_mask(),
+        "image": read_image_file(view),
+        "mask": read_mask_file(view),
         "K": view.camera.K.tolist(),
         "c2w": view.camera.c2w.tolist(),
         "width": view.camera.width,

@@ -150,7 +150,8 @@ def _read_pose(frame: Mapping[str, Any], where: str) -> Float64[np.ndarray, "4 4
 
 def _refuse_distortion(frame: Mapping[str, Any], where: str) -> None:
     model = str(frame.get("camera_model", "PINHOLE")).upper()
-    found = [f"{key} = {frame[key]:g}" for key in _DISTORTION if isinstance(frame.get(key), int | float) and frame[key]]
+    coefficients = {key: _read_number(frame, key, where) for key in _DISTORTION}
+    found = [f"{key} = {value:g}" for key, value in coefficients.items() if value]
     if model not in _PINHOLE_MODELS or frame.get("is_fisheye"):
         found = [f"camera model {'fisheye' if frame.get('is_fisheye') else model}"]
     if found:

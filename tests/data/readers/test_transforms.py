@@ -161,6 +161,7 @@ def test_loading_reads_no_image_that_declares_its_size(tmp_path: Path) -> None:
         (LENS | {"frames": [frame(transform_matrix=np.diag([2.0, 2, 2, 1]).tolist())]}, "not rigid"),
         (LENS | {"k1": 0.01, "frames": [frame()]}, r"not a pinhole \(k1 = 0.01\)"),
         (LENS | {"frames": [frame(p2=-1e-5)]}, r"not a pinhole \(p2 = -1e-05\)"),
+        (LENS | {"k1": "0.01", "frames": [frame()]}, "k1 is '0.01'"),
         (LENS | {"camera_model": "OPENCV_FISHEYE", "frames": [frame()]}, "camera model OPENCV_FISHEYE"),
         (LENS | {"is_fisheye": True, "frames": [frame()]}, "camera model fisheye"),
         ({"w": 40, "h": 30, "frames": [frame()]}, "no focal length"),
@@ -186,5 +187,6 @@ def test_what_is_not_json_or_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "fox" / "transforms.json").unlink()
     with pytest.raises(BenchError, match=r"no transforms\.json"):
         TransformsReader().load_scene(tmp_path, "fox")
-    with pytest.raises(BenchError, match="wolf: no such scene"):
-        TransformsReader().load_scene(tmp_path, "wolf")
+    for name in ("wolf", "", "../fox", str(tmp_path)):
+        with pytest.raises(BenchError, match="no such scene"):
+            TransformsReader().load_scene(tmp_path / "fox", name)
