@@ -9,7 +9,6 @@ what a field says refuses.
 
 from __future__ import annotations
 
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -165,12 +164,13 @@ class Convention(Record):
             )
         return self
 
-    @cached_property
+    # Not cached: pydantic's model_copy would carry a cached hash into a changed copy.
+    @property
     def hash(self) -> str:
         """sha256 over the canonical form, all fields but `UNHASHED_FIELDS`."""
         return sha256_hex(canonical_json(self.model_dump(mode="json", exclude=set(UNHASHED_FIELDS))))
 
-    @cached_property
+    @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics it defines, by name."""
         own = [Metric("psnr", True), Metric("ssim", True), *(Metric(recipe.metric, False) for recipe in self.lpips)]

@@ -14,7 +14,7 @@ A prediction folder is there whole or not at all. Nothing in it is believed with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -227,7 +227,7 @@ def select_items(loaded: LoadedProtocol, deviations: Deviations) -> list[WorkIte
     return items[: deviations.limit]
 
 
-def _check_choice(option: str, chosen: Sequence[str] | map[str], known: set[str]) -> None:
+def _check_choice(option: str, chosen: Iterable[str], known: set[str]) -> None:
     for name in chosen:
         if name not in known:
             near = nearest(name, known)
@@ -440,20 +440,10 @@ def check_prediction(run: Run, item: WorkItem, size: tuple[int, int]) -> Predict
         item: the prediction.
         size: width and height it must have, in pixels.
     """
-    folder = run.item_folder(item)
-    if not folder.is_dir():
+    if not run.item_folder(item).is_dir():
         return PredictionState(present=False, problems=())
-    record, problems = _read_record(run, item)
-    expected = {f"{view}.png" for view in item.case.targets}
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"case.json"}
-    problems += [f"{folder / name}: missing" for name in sorted(expected - found)]
-    problems += [f"{folder / name}: extra, no target of case '{item.case.id}'" for name in sorted(found - expected)]
-    for view in item.case.targets:
-        path = folder / f"{view}.png"
-        if path.is_file():
-            known = record.sha256.get(view) if record else None
-            problems += _check_png(path, path.read_bytes(), known, size)
-    return PredictionState(present=True, problems=tuple(problems))
+    problems = _find_problems(run, item, size)
+    return PredictionState(present=True, problems=tuple(f"{problem.path}: {problem.found}" for problem in problems))
 
 
 def load_prediction(run: Run, item: WorkItem, size: tuple[int, int]) -> UInt8[np.ndarray, "target height width 3"]:
@@ -462,15 +452,15 @@ def load_prediction(run: Run, item: WorkItem, size: tuple[int, int]) -> UInt8[np
     Raises:
         BenchError: it is not there, or anything in it is missing, extra, altered, truncated or of the wrong size.
     """
-    state = check_prediction(run, item, size)
-    if not state.whole:
+    folder = run.item_folder(item)
+    problems = _find_problems(run, item, size) if folder.is_dir() else [_Problem(folder, "no such prediction")]
+    if problems:
         raise BenchError(
-            run.item_folder(item) if not state.present else state.problems[0].split(": ", 1)[0],
-            "no such prediction" if not state.present else state.problems[0].split(": ", 1)[1],
+            problems[0].path,
+            problems[0].found,
             expected=f"{len(item.case.targets)} views of {size[0]}x{size[1]}, as case.json has them",
             fix="Predict it again: `kbench run` replaces a prediction that is not whole.",
         )
-    folder = run.item_folder(item)
     paths = [folder / f"{view}.png" for view in item.case.targets]
     return np.stack([decode_image(path.read_bytes(), path) for path in paths])
 
@@ -491,16 +481,38 @@ def unexpected_items(run: Run, loaded: LoadedProtocol, samples: int | None = Non
     ]
 
 
-def _read_record(run: Run, item: WorkItem) -> tuple[PredictionRecord | None, list[str]]:
+class _Problem(NamedTuple):
+    path: Path
+    found: str
+
+
+def _find_problems(run: Run, item: WorkItem, size: tuple[int, int]) -> list[_Problem]:
+    """All that is wrong with a prediction folder."""
+    folder = run.item_folder(item)
+    record, problems = _read_record(run, item)
+    expected = {f"{view}.png" for view in item.case.targets}
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"case.json"}
+    problems += [_Problem(folder / name, "missing") for name in sorted(expected - found)]
+    extra = f"extra, no target of case '{item.case.id}'"
+    problems += [_Problem(folder / name, extra) for name in sorted(found - expected)]
+    for view in item.case.targets:
+        path = folder / f"{view}.png"
+        if path.is_file():
+            known = record.sha256.get(view) if record else None
+            problems += [_Problem(path, found) for found in _check_png(path, path.read_bytes(), known, size)]
+    return problems
+
+
+def _read_record(run: Run, item: WorkItem) -> tuple[PredictionRecord | None, list[_Problem]]:
     """The case.json of a prediction, and what is wrong with it."""
     path = run.item_folder(item) / "case.json"
     try:
         data = read_bytes(path, what="the manifest of a prediction", fix="Predict it again.")
         record = parse_json_record(data, PredictionRecord, where=str(path))
     except BenchError as error:
-        return None, [f"{error.where}: {error.found}"]
+        return None, [_Problem(path, error.found)]
     wrong = [
-        f"{path}: {what} {found!r}, expected {expected!r}"
+        f"{what} {found!r}, expected {expected!r}"
         for what, found, expected in (
             ("item", record.item, item.key),
             ("protocol hash", record.protocol_hash, run.record.protocol_hash),
@@ -509,9 +521,9 @@ def _read_record(run: Run, item: WorkItem) -> tuple[PredictionRecord | None, lis
         if found != expected
     ]
     listed, targets = set(record.sha256), set(item.case.targets)
-    wrong += [f"{path}: no sha256 for the view '{view}'" for view in sorted(targets - listed)]
-    wrong += [f"{path}: sha256 for '{view}', which is no target" for view in sorted(listed - targets)]
-    return record, wrong
+    wrong += [f"no sha256 for the view '{view}'" for view in sorted(targets - listed)]
+    wrong += [f"sha256 for '{view}', which is no target" for view in sorted(listed - targets)]
+    return record, [_Problem(path, found) for found in wrong]
 
 
 def _check_png(path: Path, data: bytes, expected_sha256: str | None, size: tuple[int, int]) -> list[str]:
@@ -523,15 +535,15 @@ def _check_png(path: Path, data: bytes, expected_sha256: str | None, size: tuple
         try:
             image = decode_image(data, path)
         except BenchError:
-            return [f"{path}: truncated or not a PNG ({len(data)} bytes)"]
-        found = (image.shape[1], image.shape[0])
+            return [f"truncated or not a PNG ({len(data)} bytes)"]
         if image.shape[2] != 3:
-            return [f"{path}: {image.shape[2]} channels, expected 3"]
+            return [f"{image.shape[2]} channels, expected 3"]
+        found = (image.shape[1], image.shape[0])
     problems: list[str] = []
     if found != size:
-        problems.append(f"{path}: {found[0]}x{found[1]}, expected {size[0]}x{size[1]}")
+        problems.append(f"{found[0]}x{found[1]}, expected {size[0]}x{size[1]}")
     if expected_sha256 is not None and not intact:
-        problems.append(f"{path}: altered, its sha256 is not the one in case.json")
+        problems.append("altered, its sha256 is not the one in case.json")
     return problems
 
 

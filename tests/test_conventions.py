@@ -67,6 +67,10 @@ def test_the_weights_at_hand_are_the_pinned_ones(weights_dir: Path) -> None:
         assert sha256_hex((weights_dir / "lpips" / f"{reference.name}.safetensors").read_bytes()) == reference.sha256
 
 
+def test_a_changed_copy_has_its_own_hash() -> None:
+    assert V1.model_copy(update={"clamp": False}).hash != V1.hash
+
+
 @pytest.mark.parametrize("field", sorted(UNHASHED_FIELDS))
 def test_words_do_not_change_the_hash(field: str) -> None:
     changed = "other" if field == "title" else ("other",)
