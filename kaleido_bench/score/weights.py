@@ -117,8 +117,10 @@ HEADS_SHA256 = "fcc8d3be218cec56206116bd9e02338834d90883dc06ea619b98913c97bbdf59
 
 
 def weights_folders(environment: Mapping[str, str] | None = None) -> tuple[Path, ...]:
-    """The folders that weights are looked for in, first match wins: $KBENCH_WEIGHTS/lpips, $KBENCH_WEIGHTS, then the cache,
-    which is $KBENCH_CACHE/weights or ~/.cache/kaleido-bench/weights."""
+    """The folders that weights are looked for in, first match wins.
+
+    They are $KBENCH_WEIGHTS/lpips, $KBENCH_WEIGHTS, and $KBENCH_CACHE/weights or ~/.cache/kaleido-bench/weights.
+    """
     values = os.environ if environment is None else environment
     folders: list[Path] = []
     if values.get("KBENCH_WEIGHTS"):

@@ -1,0 +1,338 @@
+"""The result: what a protocol, a convention and a run's predictions amount to. The file everything else is made from.
+
+It holds nothing that differs between two honest runs (no clock, no host, no path): after a kill and a rerun it is the
+same file, byte for byte. A result with anything missing says what, and has no mean.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+from pydantic import Field, JsonValue
+
+from kaleido_bench.atomic import write_bytes_atomic
+from kaleido_bench.conventions import CapInfinite, Convention
+from kaleido_bench.errors import BenchError
+from kaleido_bench.predictions import Deviations, Run, RunRecord, WorkItem, plan_items
+from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
+from kaleido_bench.records import Record, Sha256, canonical_json, parse_json_record, read_bytes, sha256_hex
+from kaleido_bench.score.rows import DIGITS, Row
+from kaleido_bench.score.scoring import SCORER_VERSION, Scores
+from kaleido_bench.score.statistics import Targets, choose_scales, keep_chosen, reduce_rows
+
+RESULT_VERSION = 1
+
+MISSING_LISTED = 20
+"""So many missing predictions are named in a result; the counts say how many there are."""
+
+
+class ProtocolReference(Record):
+    """The question. `reference_labels` is the axis of its tables; a leaked target is also a reference of its case."""
+
+    name: str
+    version: int
+    hash: Sha256
+    title: str
+    targets: Targets
+    reference_labels: tuple[str, ...]
+    scenes: int
+    cases: int
+    target_views: int
+    leaked_targets: int
+
+
+class ConventionReference(Record):
+    """How predictions became numbers."""
+
+    name: str
+    hash: Sha256
+
+
+class ModelCard(Record):
+    """Who answered. `model` is the name on the command line; `training_data` is null where it is unknown."""
+
+    model: str
+    name: str
+    variant: str | None
+    fingerprint: str
+    weights_sha256: str | None
+    settings: dict[str, JsonValue]
+    training_data: tuple[str, ...] | None
+
+
+class MetricRecord(Record):
+    """One metric of the protocol, and whether it could be scored."""
+
+    name: str
+    higher_is_better: bool
+    optional: bool
+    status: Literal["scored", "weights missing"]
+    weights: str | None = Field(
+        description="sha256 of the weights used; the name of those it lacks; null without weights"
+    )
+
+
+class Counts(Record):
+    """Whole protocol, what this result set out to answer, and what was found. A view counts once a sample and scale."""
+
+    items_in_protocol: int
+    items_expected: int
+    items_found: int
+    views_in_protocol: int
+    views_expected: int
+    views_found: int
+
+
+class OracleScale(Record):
+    """The scale that was best for a case and sample by the ground truth."""
+
+    case: str
+    sample: int
+    scale: float
+
+
+class ScaleSweep(Record):
+    """An oracle sweep over the scale of the cameras: every number beside it counts the best scale of each case."""
+
+    rule: Literal["best mean PSNR per case and sample, chosen with the ground truth"]
+    scales: tuple[float, ...]
+    chosen: tuple[OracleScale, ...]
+
+
+class MeanRecord(Record):
+    """A mean over the scenes of the protocol."""
+
+    references: str
+    metric: str
+    targets: Targets
+    mean: float
+    views: int
+    scenes: int
+
+
+class SceneMeanRecord(Record):
+    """A mean over the views of one scene."""
+
+    scene: str
+    references: str
+    metric: str
+    targets: Targets
+    mean: float
+    views: int
+
+
+class Result(Record):
+    """`result.json`."""
+
+    schema_version: Annotated[int, Field(ge=RESULT_VERSION, le=RESULT_VERSION)]
+    protocol: ProtocolReference
+    convention: ConventionReference
+    model: ModelCard
+    samples: int
+    metrics: tuple[MetricRecord, ...]
+    counts: Counts
+    complete: bool = Field(description="everything that was expected is there; without it there is no mean")
+    partial: bool = Field(description="less was expected than the protocol asks; never on a leaderboard")
+    partial_reasons: tuple[str, ...]
+    missing_items: tuple[str, ...] = Field(description=f"the first {MISSING_LISTED} predictions that are not there")
+    means: tuple[MeanRecord, ...] = Field(description="metric x references x targets; no mean over the reference axis")
+    scenes: tuple[SceneMeanRecord, ...]
+    scale_sweep: ScaleSweep | None
+    psnr_cap: float = Field(description="dB")
+    psnr_views_at_cap: int
+    scorer_version: int = Field(description="of the code that scored")
+    digits: int = Field(description="decimals that each view's value was rounded to before any mean")
+    predictions_sha256: Sha256 = Field(description="over item -> view -> sha256 of its PNG, in canonical JSON")
+    truths_sha256: Sha256 = Field(description="over scene -> view -> sha256 of its image file, in canonical JSON")
+
+
+def build_result(
+    record: RunRecord, loaded: LoadedProtocol, convention: Convention, deviations: Deviations, scores: Scores
+) -> Result:
+    """Make the result of a run from its scores. Pure.
+
+    Args:
+        record: the run's run.json.
+        deviations: what the scores were selected by.
+    """
+    rows, sweep = _apply_sweep(loaded, scores.rows)
+    complete = not scores.missing
+    metrics = _describe_metrics(loaded, convention, scores)
+    means = reduce_rows(
+        rows if complete else [],
+        label_of={case.id: loaded.reference_label(case) for case in loaded.cases},
+        labels=loaded.reference_labels,
+        metrics=[metric.name for metric in metrics if metric.status == "scored"],
+        reduction=convention.reduction,
+    )
+    partial = {item.key for item in scores.selected} != {item.key for item in plan_items(loaded)}
+    cap = convention.infinite_psnr.decibels if isinstance(convention.infinite_psnr, CapInfinite) else math.inf
+    return Result(
+        schema_version=RESULT_VERSION,
+        protocol=_describe_protocol(loaded),
+        convention=ConventionReference(name=convention.name, hash=convention.hash),
+        model=_describe_model(record),
+        samples=deviations.samples or loaded.protocol.samples,
+        metrics=metrics,
+        counts=_count(loaded, scores),
+        complete=complete,
+        partial=partial,
+        partial_reasons=_explain_partial(deviations) if partial else (),
+        missing_items=scores.missing[:MISSING_LISTED],
+        means=tuple(MeanRecord(**mean._asdict()) for mean in means.protocol),
+        scenes=tuple(SceneMeanRecord(**mean._asdict()) for mean in means.scenes),
+        scale_sweep=sweep if complete else None,
+        psnr_cap=cap,
+        psnr_views_at_cap=sum(row.metric == "psnr" and row.value >= cap for row in rows),
+        scorer_version=SCORER_VERSION,
+        digits=DIGITS,
+        predictions_sha256=sha256_hex(canonical_json(scores.predictions)),
+        truths_sha256=sha256_hex(canonical_json(scores.truths)),
+    )
+
+
+def write_result(run: Run, result: Result) -> Path:
+    """Write a result into its run, atomically.
+
+    It is `result.json`, or `scores/<convention>.json` under another convention than the protocol's.
+    """
+    own = result.convention.name == run.record.convention
+    path = run.result if own else run.path / "scores" / f"{result.convention.name}.json"
+    write_bytes_atomic(path, render_result(result))
+    return path
+
+
+def render_result(result: Result) -> bytes:
+    """A result as JSON: a field a line, and one line for each entry of a list of records."""
+    fields = result.model_dump(mode="json")
+    return (
+        "{\n" + ",\n".join(f"{_compact(key)}: {_render(value)}" for key, value in fields.items()) + "\n}\n"
+    ).encode()
+
+
+def load_result(path: Path) -> Result:
+    """Read a result.
+
+    Raises:
+        BenchError: it is not there, was written by another version, or is something else.
+    """
+    data = read_bytes(path, what="a result", fix="Make it with `kbench run`, or name another run.")
+    found = _peek_version(data)
+    if isinstance(found, int) and found != RESULT_VERSION:
+        raise BenchError(
+            path,
+            f"schema version {found}",
+            expected=f"schema version {RESULT_VERSION}",
+            fix="Upgrade kaleido-bench, or score the run again with this version: `kbench score`.",
+        )
+    return parse_json_record(data, Result, where=str(path))
+
+
+def _peek_version(data: bytes) -> object:
+    try:
+        plain = json.loads(data)
+    except ValueError:
+        return None
+    return cast("dict[str, object]", plain).get("schema_version") if isinstance(plain, dict) else None
+
+
+def _render(value: JsonValue) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n  " + ",\n  ".join(_compact(entry) for entry in value) + "\n]"
+    return _compact(value)
+
+
+def _compact(value: JsonValue) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def _apply_sweep(loaded: LoadedProtocol, rows: list[Row]) -> tuple[list[Row], ScaleSweep | None]:
+    """The rows that count, and the record of an oracle sweep where the protocol has one."""
+    cameras = loaded.protocol.cameras
+    if not isinstance(cameras, ScaleSweepCameras):
+        return rows, None
+    chosen = choose_scales(rows, cameras.scales)
+    sweep = ScaleSweep(
+        rule="best mean PSNR per case and sample, chosen with the ground truth",
+        scales=cameras.scales,
+        chosen=tuple(OracleScale(**choice._asdict()) for choice in chosen),
+    )
+    return keep_chosen(rows, chosen), sweep
+
+
+def _describe_protocol(loaded: LoadedProtocol) -> ProtocolReference:
+    protocol = loaded.protocol
+    return ProtocolReference(
+        name=protocol.name,
+        version=protocol.version,
+        hash=loaded.hash,
+        title=protocol.title,
+        targets=protocol.targets,
+        reference_labels=loaded.reference_labels,
+        scenes=len({case.scene for case in loaded.cases}),
+        cases=len(loaded.cases),
+        target_views=sum(len(case.targets) for case in loaded.cases),
+        leaked_targets=sum(len(set(case.targets) & set(case.references)) for case in loaded.cases),
+    )
+
+
+def _describe_model(record: RunRecord) -> ModelCard:
+    card = {key: value for key, value in record.adapter.items() if key in ModelCard.model_fields}
+    fields = {
+        "name": record.model,
+        "variant": None,
+        "weights_sha256": None,
+        "settings": {},
+        "training_data": None,
+        **card,
+    }
+    return ModelCard.model_validate({**fields, "model": record.model, "fingerprint": record.fingerprint})
+
+
+def _describe_metrics(loaded: LoadedProtocol, convention: Convention, scores: Scores) -> tuple[MetricRecord, ...]:
+    optional = loaded.protocol.optional_metrics
+    return tuple(
+        MetricRecord(
+            name=name,
+            higher_is_better=convention.metrics[name].higher_is_better,
+            optional=name in optional,
+            status="weights missing" if name in scores.weights_missing else "scored",
+            weights=scores.weights_missing.get(name) or scores.weights.get(name),
+        )
+        for name in (*loaded.protocol.metrics, *optional)
+    )
+
+
+def _count(loaded: LoadedProtocol, scores: Scores) -> Counts:
+    planned = plan_items(loaded)
+    found = [item for item in scores.selected if item.key in scores.predictions]
+
+    def count_views(items: Iterable[WorkItem]) -> int:
+        return sum(len(item.case.targets) for item in items)
+
+    return Counts(
+        items_in_protocol=len(planned),
+        items_expected=len(scores.selected),
+        items_found=len(found),
+        views_in_protocol=count_views(planned),
+        views_expected=count_views(scores.selected),
+        views_found=count_views(found),
+    )
+
+
+def _explain_partial(deviations: Deviations) -> tuple[str, ...]:
+    """Why a result is partial, in the words of the command line."""
+    reasons: list[str] = []
+    if deviations.limit is not None:
+        reasons.append(f"--limit {deviations.limit}")
+    if deviations.scenes is not None:
+        reasons.append(f"--scenes {','.join(deviations.scenes)}")
+    if deviations.reference_counts is not None:
+        reasons.append(f"--references {','.join(map(str, deviations.reference_counts))}")
+    if deviations.samples is not None:
+        reasons.append(f"--samples {deviations.samples}")
+    return tuple(reasons)

@@ -1,0 +1,115 @@
+"""Rows: one number, of one view under one metric. How they are kept while a run is scored, and where they end up."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from kaleido_bench.atomic import write_bytes_atomic
+from kaleido_bench.errors import BenchError
+
+DIGITS = 6
+"""Decimals of every value (of dB for PSNR): finer than any table, coarser than the rounding of a float32 network."""
+
+
+class Row(NamedTuple):
+    """One number.
+
+    Args:
+        references: how many views the adapter was given.
+        scale: of the cameras under an oracle sweep, None without one.
+        target_is_reference: the adapter was given this very view.
+    """
+
+    case: str
+    scene: str
+    references: int
+    view: str
+    sample: int
+    scale: float | None
+    metric: str
+    value: float
+    target_is_reference: bool
+
+
+class Part(NamedTuple):
+    """The rows of one work item, and the key of everything they were computed from."""
+
+    key: str
+    rows: tuple[Row, ...]
+
+
+def sort_rows(rows: Sequence[Row]) -> list[Row]:
+    """Rows by case, sample, scale, view and metric: the order in every file."""
+    return sorted(rows, key=lambda row: (row.case, row.sample, row.scale or 0.0, row.view, row.metric))
+
+
+def write_part(path: Path, part: Part) -> None:
+    """Write the rows of one work item, atomically."""
+    write_bytes_atomic(path, json.dumps({"key": part.key, "rows": part.rows}).encode())
+
+
+def read_part(path: Path) -> Part | None:
+    """Read the rows of one work item; None where there are none, or none that can be read: they are made again."""
+    try:
+        found = json.loads(path.read_bytes())
+        return Part(found["key"], tuple(Row(*row) for row in found["rows"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_rows(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows as Parquet, atomically. The same rows give the same bytes under one version of pyarrow."""
+    pa, pq = _import_arrow()
+    schema = _build_schema(pa)
+    columns = [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_arrays(columns, schema=schema), buffer, compression="zstd")
+    write_bytes_atomic(path, buffer.getvalue())
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Read a file of rows.
+
+    Raises:
+        BenchError: it is not there, or is something else.
+    """
+    pa, pq = _import_arrow()
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise _not_rows(path, "no such file") from None
+    except (pa.ArrowException, OSError):
+        raise _not_rows(path, "not a Parquet file") from None
+    if table.schema.names != list(Row._fields):
+        raise _not_rows(path, f"the columns {', '.join(table.schema.names)}")
+    return [Row(**record) for record in table.to_pylist()]
+
+
+def _not_rows(path: Path, found: str) -> BenchError:
+    fix = "Make it again from the predictions: `kbench score`."
+    return BenchError(path, found, expected=f"the columns {', '.join(Row._fields)}", fix=fix)
+
+
+def _import_arrow() -> tuple[Any, Any]:
+    """pyarrow and its Parquet module. They have no types, and are too slow to import for a command that only lists."""
+    return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")
+
+
+def _build_schema(pa: Any) -> Any:
+    types = {
+        "case": pa.string(),
+        "scene": pa.string(),
+        "references": pa.int32(),
+        "view": pa.string(),
+        "sample": pa.int32(),
+        "scale": pa.float64(),
+        "metric": pa.string(),
+        "value": pa.float64(),
+        "target_is_reference": pa.bool_(),
+    }
+    return pa.schema([(name, types[name]) for name in Row._fields])

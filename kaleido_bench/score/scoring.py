@@ -1,0 +1,237 @@
+"""Predictions x ground truth -> one row per view and metric. Resumable, and the same bytes whatever happened before.
+
+A work item's rows depend on that item alone: its predictions, its ground truth, the convention, the weights. They are
+written as soon as they are known (`scores/<convention>/<item>.json`, with the key of all they were computed from) and
+joined at the end. The images of an item meet the metrics in blocks whose sizes depend on nothing but the kind of
+device, so that interruptions and the choice of items leave no trace in a value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from kaleido_bench.atomic import remove_leftovers
+from kaleido_bench.conventions import Convention
+from kaleido_bench.errors import BenchError, IncompleteError
+from kaleido_bench.predictions import (
+    Deviations,
+    Run,
+    WorkItem,
+    check_prediction,
+    load_prediction,
+    load_prediction_record,
+    select_items,
+    unexpected_items,
+)
+from kaleido_bench.protocol import LoadedProtocol
+from kaleido_bench.records import canonical_json, sha256_hex
+from kaleido_bench.score.metrics import Scorers, build_scorers
+from kaleido_bench.score.rows import DIGITS, Part, Row, read_part, sort_rows, write_part, write_rows
+from kaleido_bench.score.truth import TruthReader
+
+SCORER_VERSION = 1
+"""Raised whenever a change of code moves a value; rows of another version are scored again."""
+
+# Pairs that meet a metric at once. On a CPU more than one gains nothing and leaves the cache.
+_BLOCK_CPU, _BLOCK_GPU = 1, 8
+
+Report = Callable[[int, int], None]
+"""Called with the number of views scored so far and the number to score in this call."""
+
+
+class Scores(NamedTuple):
+    """What scoring gave.
+
+    Args:
+        rows: of the selected work items, sorted.
+        selected: the work items that this call was to score.
+        missing: those of them without a prediction, by name.
+        scored, reused: how many items were scored now, and how many were found scored.
+        weights: metric -> sha256 of its weights, for the metrics that have them.
+        weights_missing: optional metric -> name of the weights it lacks; it has no rows.
+        predictions: item -> view -> sha256 of its PNG, for the items that were found.
+        truths: scene -> view -> sha256 of the image file, for the targets of the items that were found.
+    """
+
+    rows: list[Row]
+    selected: tuple[WorkItem, ...]
+    missing: tuple[str, ...]
+    scored: int
+    reused: int
+    weights: dict[str, str]
+    weights_missing: dict[str, str]
+    predictions: dict[str, dict[str, str]]
+    truths: dict[str, dict[str, str]]
+
+
+class _Found(NamedTuple):
+    """A prediction that is there and right, and what its rows depend on."""
+
+    item: WorkItem
+    size: tuple[int, int]
+    predictions: dict[str, str]
+    truths: dict[str, str]
+    key: str
+
+
+def score_run(
+    run: Run,
+    loaded: LoadedProtocol,
+    *,
+    data_dir: Path | None,
+    convention: Convention,
+    device: torch.device | str = "cpu",
+    deviations: Deviations | None = None,
+    report: Report | None = None,
+) -> Scores:
+    """Score the predictions of a run, and write `scores/<convention>.parquet`.
+
+    Every prediction is checked before the first one is scored. Items without a prediction are counted, not scored.
+
+    Args:
+        data_dir: where the ground truth is; None is enough for data that ships with the package.
+        deviations: which items to score; None is those that the run's last session predicted.
+        report: told the progress.
+    Raises:
+        BenchError: a prediction is there but not right (a view missing, extra, altered or of the wrong size; a folder
+            that answers nothing the protocol asks); the ground truth is not there or not what was frozen; the
+            convention asks for what is not implemented; the weights of a required metric are missing.
+    """
+    protocol = loaded.protocol
+    scorers = build_scorers(convention, protocol.metrics, protocol.optional_metrics, device)
+    truth = TruthReader(loaded, data_dir)
+    _refuse_unexpected(run, loaded)
+    selected = tuple(select_items(loaded, run.record.deviations if deviations is None else deviations))
+    setting = _describe_setting(loaded, convention, scorers, torch.device(device))
+    found = [each for item in selected if (each := _find(run, item, truth, setting))]
+
+    parts = run.path / "scores" / convention.name
+    parts.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(parts)
+    known = {each.item.key: _read_known(parts, each) for each in found}
+    todo = [each for each in found if known[each.item.key] is None]
+    total, done = sum(len(each.item.case.targets) for each in todo), 0
+    for each in todo:
+        part = Part(each.key, tuple(_score_item(run, each, truth, scorers, torch.device(device))))
+        write_part(_part_path(parts, each.item), part)
+        known[each.item.key] = part
+        done += len(each.item.case.targets)
+        if report is not None:
+            report(done, total)
+
+    rows = sort_rows([row for part in known.values() if part for row in part.rows])
+    write_rows(run.scores(convention.name), rows)
+    return Scores(
+        rows=rows,
+        selected=selected,
+        missing=tuple(item.key for item in selected if item.key not in known),
+        scored=len(todo),
+        reused=len(found) - len(todo),
+        weights={scorer.metric: scorer.weights.sha256 for scorer in scorers.ready if scorer.weights},
+        weights_missing={metric: missing.name for metric, missing in scorers.missing.items()},
+        predictions={each.item.key: each.predictions for each in found},
+        truths=_merge_truths(found),
+    )
+
+
+def _refuse_unexpected(run: Run, loaded: LoadedProtocol) -> None:
+    """Refuse a folder of predictions that nobody asked for: it may be what a missing one was misnamed to."""
+    counts = [session.deviations.samples or 1 for session in run.record.sessions]
+    unexpected = unexpected_items(run, loaded, max([loaded.protocol.samples, *counts]))
+    if unexpected:
+        raise BenchError(
+            run.predictions / unexpected[0],
+            "a prediction that the protocol does not ask for",
+            expected=f"one of its {len(loaded.cases)} cases, like {loaded.cases[0].id}",
+            fix="Rename it or take it out of the folder.",
+        )
+
+
+def _find(run: Run, item: WorkItem, truth: TruthReader, setting: dict[str, object]) -> _Found | None:
+    """Check one prediction, byte by byte; None where it has not been made."""
+    size = truth.image_size(item.case)
+    state = check_prediction(run, item, size)
+    if not state.present:
+        return None
+    if state.problems:
+        where, _, problem = state.problems[0].partition(": ")
+        more = f" (and {len(state.problems) - 1} more problems)" if len(state.problems) > 1 else ""
+        raise BenchError(
+            where,
+            f"{problem}{more}",
+            expected=f"{len(item.case.targets)} views of {size[0]}x{size[1]} px, as case.json has them",
+            fix="Predict it again: `kbench run` replaces a prediction that is not whole.",
+        )
+    predictions, truths = load_prediction_record(run, item).sha256, truth.hashes(item.case)
+    key = sha256_hex(canonical_json({**setting, "item": item.key, "predictions": predictions, "truths": truths}))
+    return _Found(item, size, predictions, truths, key)
+
+
+def _describe_setting(
+    loaded: LoadedProtocol, convention: Convention, scorers: Scorers, device: torch.device
+) -> dict[str, object]:
+    """What the rows of every item depend on, beside the item. Another kind of device rounds differently."""
+    return {
+        "scorer": SCORER_VERSION,
+        "protocol": loaded.hash,
+        "convention": convention.hash,
+        "metrics": {scorer.metric: scorer.weights.sha256 if scorer.weights else None for scorer in scorers.ready},
+        "device": device.type,
+    }
+
+
+def _part_path(parts: Path, item: WorkItem) -> Path:
+    return parts / f"{item.key}.json"
+
+
+def _read_known(parts: Path, found: _Found) -> Part | None:
+    """The rows of an item, if they were computed from exactly what is there now."""
+    part = read_part(_part_path(parts, found.item))
+    return part if part is not None and part.key == found.key else None
+
+
+def _score_item(run: Run, found: _Found, truth: TruthReader, scorers: Scorers, device: torch.device) -> Iterator[Row]:
+    """Score the views of one work item, block by block."""
+    case = found.item.case
+    predictions = load_prediction(run, found.item, found.size)
+    size = _BLOCK_CPU if device.type == "cpu" else _BLOCK_GPU
+    for start in range(0, len(case.targets), size):
+        views = case.targets[start : start + size]
+        truths = truth.load(case, views)
+        x, y = (_to_tensor(images, device) for images in (predictions[start : start + size], truths))
+        for scorer in scorers.ready:
+            for view, value in zip(views, _read_values(scorer.score(x, y)), strict=True):
+                yield _build_row(found.item, view, scorer.metric, value)
+
+
+def _to_tensor(images: UInt8[np.ndarray, "view height width 3"], device: torch.device) -> Float[Tensor, "view 3 h w"]:
+    tensor = torch.from_numpy(images)  # pyright: ignore[reportUnknownMemberType]
+    return tensor.to(device).permute(0, 3, 1, 2).to(torch.float32).div_(255)
+
+
+def _read_values(values: Tensor) -> list[float]:
+    return [float(value) for value in values.cpu().numpy().astype(np.float64)]
+
+
+def _build_row(item: WorkItem, view: str, metric: str, value: float) -> Row:
+    if not math.isfinite(value):
+        raise IncompleteError(f"{item.key}, view {view}: {metric} is {value}; no result is made of it")
+    case = item.case
+    leaked = view in case.references
+    value = round(value, DIGITS)
+    return Row(case.id, case.scene, len(case.references), view, item.sample, item.scale, metric, value, leaked)
+
+
+def _merge_truths(found: Sequence[_Found]) -> dict[str, dict[str, str]]:
+    merged: dict[str, dict[str, str]] = {}
+    for each in found:
+        merged.setdefault(each.item.case.scene, {}).update(each.truths)
+    return merged

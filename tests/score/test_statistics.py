@@ -1,0 +1,89 @@
+"""The reduction, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from kaleido_bench.errors import BenchError
+from kaleido_bench.score.rows import Row
+from kaleido_bench.score.statistics import ChosenScale, Mean, choose_scales, keep_chosen, reduce_rows
+
+LABELS = {"a-r1": "1", "a-r3": "3", "b-r1": "1", "b-r3": "3"}
+
+
+def row(case: str, view: str, value: float, *, leaked: bool = False, **fields: object) -> Row:
+    plain = {"references": 1, "sample": 0, "scale": None, "metric": "psnr", "target_is_reference": leaked, **fields}
+    return Row(case=case, scene=case[0], view=view, value=value, **plain)  # type: ignore[arg-type]
+
+
+def reduce(rows: list[Row], reduction: str = "view>scene>protocol") -> list[Mean]:
+    return reduce_rows(rows, label_of=LABELS, labels=("1", "3"), metrics=("psnr", "ssim"), reduction=reduction).protocol  # type: ignore[arg-type]
+
+
+ROWS = [row("a-r1", "0", 10), row("a-r1", "1", 20), row("a-r1", "2", 30, leaked=True), row("b-r1", "0", 40)]
+
+
+def test_views_then_scenes() -> None:
+    """Scene a is (10 + 20 + 30) / 3 = 20 and b is 40: the protocol is 30. Without the leaked view a is 15: 27.5."""
+    assert reduce(ROWS) == [
+        Mean("1", "psnr", "as-published", 30.0, 4, 2),
+        Mean("1", "psnr", "strict-novel", 27.5, 3, 2),
+    ]
+
+
+def test_views_alone() -> None:
+    assert [mean.mean for mean in reduce(ROWS, "view>protocol")] == [25.0, 70 / 3]
+
+
+def test_each_reference_count_is_a_column_of_its_own() -> None:
+    means = reduce([*ROWS, row("a-r3", "0", 50), row("b-r3", "0", 70)])
+    assert [(mean.references, mean.mean) for mean in means if mean.targets == "as-published"] == [("1", 30), ("3", 60)]
+
+
+def test_samples_count_like_views_and_are_not_views() -> None:
+    means = reduce([row("a-r1", "0", 10), row("a-r1", "0", 20, sample=1)])
+    assert means[0] == Mean("1", "psnr", "as-published", 15.0, 1, 1)
+
+
+def test_a_scene_whose_targets_all_leak_leaves_the_strict_mean() -> None:
+    means = reduce([row("a-r1", "0", 10, leaked=True), row("b-r1", "0", 40)])
+    assert [(mean.mean, mean.scenes) for mean in means] == [(25.0, 2), (40.0, 1)]
+    assert [mean.targets for mean in reduce([row("a-r1", "0", 10, leaked=True)])] == ["as-published"]
+
+
+def test_the_order_of_rows_does_not_reach_the_last_bit() -> None:
+    rows = [row("a-r1", str(view), random.Random(view).uniform(0, 50)) for view in range(1000)]
+    shuffled = random.Random(0).sample(rows, len(rows))
+    assert reduce(rows) == reduce(shuffled)
+
+
+def test_scene_means() -> None:
+    means = reduce_rows(ROWS, label_of=LABELS, labels=("1",), metrics=("psnr",), reduction="view>scene>protocol").scenes
+    assert [(mean.scene, mean.targets, mean.mean, mean.views) for mean in means] == [
+        ("a", "as-published", 20.0, 3),
+        ("b", "as-published", 40.0, 1),
+        ("a", "strict-novel", 15.0, 2),
+        ("b", "strict-novel", 40.0, 1),
+    ]
+
+
+SWEEP = [
+    *(row("a-r1", view, value, scale=0.5) for view, value in (("0", 10), ("1", 30))),
+    *(row("a-r1", view, value, scale=2.0) for view, value in (("0", 21), ("1", 21))),
+    row("a-r1", "0", 0.1, scale=0.5, metric="ssim"),
+    *(row("b-r1", "0", 5, scale=scale) for scale in (0.5, 2.0)),
+]
+
+
+def test_the_best_scale_is_a_case_s_best_mean_psnr() -> None:
+    """Not each view's best: 30 dB at scale 0.5 does not count. Of equal scales the protocol's first one is taken."""
+    chosen = choose_scales(SWEEP, (2.0, 0.5))
+    assert chosen == [ChosenScale("a-r1", 0, 2.0), ChosenScale("b-r1", 0, 2.0)]
+    assert [kept.value for kept in keep_chosen(SWEEP, chosen)] == [21, 21, 5]
+
+
+def test_a_sweep_needs_psnr() -> None:
+    with pytest.raises(BenchError, match="no PSNR to choose by"):
+        choose_scales([row("a-r1", "0", 0.5, scale=1.0, metric="ssim")], (1.0,))
