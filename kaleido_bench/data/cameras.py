@@ -309,7 +309,7 @@ def camera_from_pytorch3d(
 # ------------------------------------------------------------------------------------------------- normalisation
 
 
-class _Similarity(NamedTuple):
+class Similarity(NamedTuple):
     """world' = scale * (rotation @ world + translation): the change of world frame a rule stands for."""
 
     rotation: Float64[np.ndarray, "3 3"]
@@ -317,13 +317,13 @@ class _Similarity(NamedTuple):
     scale: float
 
 
-def _first_reference(references: Cameras, targets: Cameras) -> _Similarity:
+def _first_reference(references: Cameras, targets: Cameras) -> Similarity:
     """The first reference camera becomes the identity: c2w' = c2w_0^-1 c2w. World units stay."""
     w2c = invert_rigid(references.c2w[0])
-    return _Similarity(w2c[:3, :3], w2c[:3, 3], 1.0)
+    return Similarity(w2c[:3, :3], w2c[:3, 3], 1.0)
 
 
-def _first_reference_unit(references: Cameras, targets: Cameras) -> _Similarity:
+def _first_reference_unit(references: Cameras, targets: Cameras) -> Similarity:
     """As `first-reference`, then translations are divided by the largest |centre| of any camera, reference or target.
 
     Every camera ends within the unit ball around the first reference, and one at least on it. Defined with a single
@@ -332,18 +332,18 @@ def _first_reference_unit(references: Cameras, targets: Cameras) -> _Similarity:
     w2c = invert_rigid(references.c2w[0])
     centres = np.concatenate([_centres(references), _centres(targets)])
     distances = np.linalg.norm(centres - _centres(references)[0], axis=1)
-    return _Similarity(w2c[:3, :3], w2c[:3, 3], 1.0 / _positive(distances.max(), "first-reference-unit", "cameras"))
+    return Similarity(w2c[:3, :3], w2c[:3, 3], 1.0 / _positive(distances.max(), "first-reference-unit", "cameras"))
 
 
-def _unit_radius(references: Cameras, targets: Cameras) -> _Similarity:
+def _unit_radius(references: Cameras, targets: Cameras) -> Similarity:
     """The mean of the reference camera centres goes to the origin; their mean distance from it is 1. No rotation."""
     centres = _centres(references)
     middle = centres.mean(axis=0)
     radius = np.linalg.norm(centres - middle, axis=1).mean()
-    return _Similarity(np.eye(3), -middle, 1.0 / _positive(radius, "unit-radius", "reference cameras"))
+    return Similarity(np.eye(3), -middle, 1.0 / _positive(radius, "unit-radius", "reference cameras"))
 
 
-def _focus_unit(references: Cameras, targets: Cameras) -> _Similarity:
+def _focus_unit(references: Cameras, targets: Cameras) -> Similarity:
     """The point nearest to all optical axes goes to the origin; the mean distance from it becomes 1. No rotation.
 
     The point p minimises sum_v |(I - d_v d_v^T)(p - o_v)|^2 over all cameras, references and targets, with o the centre
@@ -362,10 +362,10 @@ def _focus_unit(references: Cameras, targets: Cameras) -> _Similarity:
         )
     focus = np.asarray(np.linalg.solve(system, np.einsum("vij,vj->i", across, centres)), np.float64)
     distance = np.linalg.norm(centres - focus, axis=1).mean()
-    return _Similarity(np.eye(3), -focus, 1.0 / _positive(distance, "focus-unit", "cameras"))
+    return Similarity(np.eye(3), -focus, 1.0 / _positive(distance, "focus-unit", "cameras"))
 
 
-NORMALISATIONS: Mapping[str, Callable[[Cameras, Cameras], _Similarity]] = MappingProxyType(
+NORMALISATIONS: Mapping[str, Callable[[Cameras, Cameras], Similarity]] = MappingProxyType(
     {
         "first-reference": _first_reference,
         "first-reference-unit": _first_reference_unit,
@@ -404,7 +404,7 @@ def scale_cameras(cameras: Cameras, factor: float) -> Cameras:
     return cameras._replace(c2w=c2w)
 
 
-def _apply_similarity(cameras: Cameras, similarity: _Similarity) -> Cameras:
+def _apply_similarity(cameras: Cameras, similarity: Similarity) -> Cameras:
     c2w = cameras.c2w.copy()
     c2w[:, :3, :3] = similarity.rotation @ cameras.c2w[:, :3, :3]
     c2w[:, :3, 3] = similarity.scale * (_centres(cameras) @ similarity.rotation.T + similarity.translation)
@@ -415,7 +415,7 @@ def _centres(cameras: Cameras) -> Float64[np.ndarray, "view 3"]:
     return cameras.c2w[:, :3, 3]
 
 
-def _positive(length: Any, rule: str, what: str) -> float:
+def _positive(length: float | np.floating[Any], rule: str, what: str) -> float:
     if not length > 1e-9:
         raise BenchError(
             f"normalisation {rule}",
