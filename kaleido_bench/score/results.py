@@ -20,8 +20,7 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import Deviations, Run, RunRecord, WorkItem, plan_items
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
 from kaleido_bench.records import Record, Sha256, canonical_json, parse_json_record, read_bytes, sha256_hex
-from kaleido_bench.score.rows import DIGITS, Row
-from kaleido_bench.score.scoring import SCORER_VERSION, Scores
+from kaleido_bench.score.rows import DIGITS, SCORER_VERSION, Row, Scores
 from kaleido_bench.score.statistics import Targets, choose_scales, keep_chosen, reduce_rows
 
 RESULT_VERSION = 1

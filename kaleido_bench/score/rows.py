@@ -11,9 +11,13 @@ from typing import Any, NamedTuple
 
 from kaleido_bench.atomic import write_bytes_atomic
 from kaleido_bench.errors import BenchError
+from kaleido_bench.predictions import WorkItem
 
 DIGITS = 6
 """Decimals of every value (of dB for PSNR): finer than any table, coarser than the rounding of a float32 network."""
+
+SCORER_VERSION = 1
+"""Raised whenever a change of code moves a value; rows of another version are scored again."""
 
 
 class Row(NamedTuple):
@@ -41,6 +45,31 @@ class Part(NamedTuple):
 
     key: str
     rows: tuple[Row, ...]
+
+
+class Scores(NamedTuple):
+    """What scoring gave.
+
+    Args:
+        rows: of the selected work items, sorted.
+        selected: the work items that this call was to score.
+        missing: those of them without a prediction, by name.
+        scored, reused: how many items were scored now, and how many were found scored.
+        weights: metric -> sha256 of its weights, for the metrics that have them.
+        weights_missing: optional metric -> name of the weights it lacks; it has no rows.
+        predictions: item -> view -> sha256 of its PNG, for the items that were found.
+        truths: scene -> view -> sha256 of the image file, for the targets of the items that were found.
+    """
+
+    rows: list[Row]
+    selected: tuple[WorkItem, ...]
+    missing: tuple[str, ...]
+    scored: int
+    reused: int
+    weights: dict[str, str]
+    weights_missing: dict[str, str]
+    predictions: dict[str, dict[str, str]]
+    truths: dict[str, dict[str, str]]
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:

@@ -34,42 +34,24 @@ from kaleido_bench.predictions import (
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
 from kaleido_bench.score.metrics import Scorers, build_scorers
-from kaleido_bench.score.rows import DIGITS, Part, Row, read_part, sort_rows, write_part, write_rows
+from kaleido_bench.score.rows import (
+    DIGITS,
+    SCORER_VERSION,
+    Part,
+    Row,
+    Scores,
+    read_part,
+    sort_rows,
+    write_part,
+    write_rows,
+)
 from kaleido_bench.score.truth import TruthReader
-
-SCORER_VERSION = 1
-"""Raised whenever a change of code moves a value; rows of another version are scored again."""
 
 # Pairs that meet a metric at once. On a CPU more than one gains nothing and leaves the cache.
 _BLOCK_CPU, _BLOCK_GPU = 1, 8
 
 Report = Callable[[int, int], None]
 """Called with the number of views scored so far and the number to score in this call."""
-
-
-class Scores(NamedTuple):
-    """What scoring gave.
-
-    Args:
-        rows: of the selected work items, sorted.
-        selected: the work items that this call was to score.
-        missing: those of them without a prediction, by name.
-        scored, reused: how many items were scored now, and how many were found scored.
-        weights: metric -> sha256 of its weights, for the metrics that have them.
-        weights_missing: optional metric -> name of the weights it lacks; it has no rows.
-        predictions: item -> view -> sha256 of its PNG, for the items that were found.
-        truths: scene -> view -> sha256 of the image file, for the targets of the items that were found.
-    """
-
-    rows: list[Row]
-    selected: tuple[WorkItem, ...]
-    missing: tuple[str, ...]
-    scored: int
-    reused: int
-    weights: dict[str, str]
-    weights_missing: dict[str, str]
-    predictions: dict[str, dict[str, str]]
-    truths: dict[str, dict[str, str]]
 
 
 class _Found(NamedTuple):
@@ -162,14 +144,7 @@ def _find(run: Run, item: WorkItem, truth: TruthReader, setting: dict[str, objec
     if not state.present:
         return None
     if state.problems:
-        where, _, problem = state.problems[0].partition(": ")
-        more = f" (and {len(state.problems) - 1} more problems)" if len(state.problems) > 1 else ""
-        raise BenchError(
-            where,
-            f"{problem}{more}",
-            expected=f"{len(item.case.targets)} views of {size[0]}x{size[1]} px, as case.json has them",
-            fix="Predict it again: `kbench run` replaces a prediction that is not whole.",
-        )
+        load_prediction(run, item, size)  # raises, and says what is wrong
     predictions, truths = load_prediction_record(run, item).sha256, truth.hashes(item.case)
     key = sha256_hex(canonical_json({**setting, "item": item.key, "predictions": predictions, "truths": truths}))
     return _Found(item, size, predictions, truths, key)

@@ -20,8 +20,8 @@ from kaleido_bench.predictions import Deviations, Run, WorkItem, create_run, ope
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from kaleido_bench.score.psnr import score_psnr
 from kaleido_bench.score.results import Result, build_result, load_result, render_result, write_result
-from kaleido_bench.score.rows import Row, read_rows
-from kaleido_bench.score.scoring import Scores, score_run
+from kaleido_bench.score.rows import Row, Scores, read_rows
+from kaleido_bench.score.scoring import score_run
 from kaleido_bench.score.ssim import score_ssim
 from tests.predict.tiny import HEIGHT, WIDTH, write_data, write_protocol
 
@@ -271,7 +271,7 @@ def test_predictions_that_are_not_right_are_refused_before_any_is_scored(desk: D
     }
     for message, damage in cases.items():
         damage()
-        with pytest.raises(BenchError, match=f"bow-r3/.*{message}.*; expected 2 views of {WIDTH}x{HEIGHT} px"):
+        with pytest.raises(BenchError, match=f"bow-r3/.*{message}.*; expected 2 views of {WIDTH}x{HEIGHT}"):
             desk.score()
         assert not desk.run.scores("kbench-v1").exists(), message
         assert not list((desk.run.path / "scores").glob("*/*.json")), message

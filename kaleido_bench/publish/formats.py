@@ -1,0 +1,207 @@
+"""A table in the formats that other programs read: Markdown, LaTeX, CSV, JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from itertools import groupby
+
+from kaleido_bench.publish.tables import Cell, Column, Section, Table, TableRow
+from kaleido_bench.publish.words import arrow, find_mark, has_shared_mark, metric_title, write_caption
+
+TABLE_VERSION = 1
+"""Of the JSON form."""
+
+CSV_FIELDS = (
+    *(
+        "protocol",
+        "version",
+        "protocol_hash",
+        "convention",
+        "convention_hash",
+        "targets",
+        "model",
+        "metric",
+        "references",
+    ),
+    *("status", "mean", "rounded", "rank", "views", "scenes", "partial"),
+)
+
+
+def render_markdown(table: Table) -> str:
+    """One pipe table a section; the best is bold, the second italic."""
+    return "\n".join(_render_markdown_section(section) for section in table.sections)
+
+
+def render_latex(table: Table) -> str:
+    """One booktabs table a section; the best is bold, the second underlined."""
+    return "\n".join(_render_latex_section(section) for section in table.sections)
+
+
+def render_csv(table: Table) -> str:
+    """One line a model, metric and number of references, with the mean as the result has it."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, CSV_FIELDS, lineterminator="\n")
+    writer.writeheader()
+    for section in table.sections:
+        for row in section.rows:
+            for column, cell in zip(section.columns, row.cells, strict=True):
+                writer.writerow(_csv_record(section, row, column, cell))
+    return buffer.getvalue()
+
+
+def render_json(table: Table) -> str:
+    """The table as one JSON document."""
+    sections = [
+        {
+            **{key: value for key, value in section._asdict().items() if key not in ("columns", "rows")},
+            "columns": [column._asdict() for column in section.columns],
+            "rows": [{**row._asdict(), "cells": [cell._asdict() for cell in row.cells]} for row in section.rows],
+        }
+        for section in table.sections
+    ]
+    return json.dumps({"schema_version": TABLE_VERSION, "sections": sections}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> dict[str, object]:
+    return {
+        "protocol": section.protocol,
+        "version": section.version,
+        "protocol_hash": section.protocol_hash,
+        "convention": section.convention,
+        "convention_hash": section.convention_hash,
+        "targets": section.targets,
+        "model": row.model,
+        "metric": column.metric,
+        "references": column.references,
+        "status": row.incomplete or cell.status,
+        "mean": cell.mean,
+        "rounded": cell.text,
+        "rank": cell.rank,
+        "views": cell.views,
+        "scenes": cell.scenes,
+        "partial": " ".join(row.partial),
+    }
+
+
+# Markdown
+
+
+def _render_markdown_section(section: Section) -> str:
+    titles = [f"{metric_title(c.metric)} {arrow(c)} ({c.references})" for c in section.columns]
+    lines = [
+        f"**{_escape_markdown(section.title)}**",
+        "",
+        f"{write_caption(section)}. In parentheses: the number of reference views.",
+        "",
+        f"| model | {' | '.join(titles)} |",
+        f"|:--{'|--:' * len(titles)}|",
+        *(f"| {' | '.join(_markdown_cells(section, row))} |" for row in section.rows),
+        "",
+        *(f"- {_escape_markdown(note)}" for note in section.notes),
+    ]
+    shared = "; equal after rounding shares a mark" if has_shared_mark(section) else ""
+    lines += [f"- **best**, *second*{shared}"] if _has_marks(section) else []
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_cells(section: Section, row: TableRow) -> list[str]:
+    name = _escape_markdown(row.model) + (" (partial)" if row.partial else "")
+    wrap = {"best": "**", "second": "*", "": ""}
+    if row.incomplete:
+        return [name, row.incomplete, *[""] * (len(section.columns) - 1)]
+    cells: list[str] = []
+    for place, cell in enumerate(row.cells):
+        mark = wrap[find_mark(section, cell, place)]
+        cells.append(f"{mark}{cell.text}{mark}" if cell.status == "value" else _why_empty(cell))
+    return [name, *cells]
+
+
+def _escape_markdown(text: str) -> str:
+    for character in "\\`*_|<>[]":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+# LaTeX
+
+
+def _render_latex_section(section: Section) -> str:
+    groups = [
+        (metric, len(list(found))) for metric, found in groupby(section.columns, key=lambda column: column.metric)
+    ]
+    body = [f"{_latex_row(section, row)} \\\\" for row in section.rows]
+    notes = " ".join(f"{_escape_latex(note)}." for note in section.notes)
+    lines = [
+        "\\begin{table}[t]",
+        "\\centering",
+        f"\\caption{{{_escape_latex(f'{section.title} ({write_caption(section)}).')}{' ' + notes if notes else ''}}}",
+        f"\\begin{{tabular}}{{l{''.join(' ' + 'r' * size for _, size in groups)}}}",
+        "\\toprule",
+        f"{_latex_titles(section, groups)} \\\\",
+        " ".join(_latex_rules(groups)),
+        f"References & {' & '.join(_escape_latex(column.references) for column in section.columns)} \\\\",
+        "\\midrule",
+        *body,
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _latex_titles(section: Section, groups: Sequence[tuple[str, int]]) -> str:
+    better = {column.metric: "\\uparrow" if column.higher_is_better else "\\downarrow" for column in section.columns}
+    cells = [
+        f"\\multicolumn{{{size}}}{{c}}{{{_escape_latex(metric_title(metric))} ${better[metric]}$}}"
+        for metric, size in groups
+    ]
+    return " & ".join(["", *cells]).lstrip()
+
+
+def _latex_rules(groups: Sequence[tuple[str, int]]) -> list[str]:
+    rules: list[str] = []
+    first = 2
+    for _, size in groups:
+        rules.append(f"\\cmidrule(lr){{{first}-{first + size - 1}}}")
+        first += size
+    return rules
+
+
+def _latex_row(section: Section, row: TableRow) -> str:
+    name = _escape_latex(row.model) + ("$^\\dagger$" if row.partial else "")
+    if row.incomplete:
+        return f"{name} & \\multicolumn{{{len(section.columns)}}}{{c}}{{{_escape_latex(row.incomplete)}}}"
+    wrap = {"best": "\\textbf{%s}", "second": "\\underline{%s}", "": "%s"}
+    cells: list[str] = []
+    for place, cell in enumerate(row.cells):
+        text = cell.text.replace("-", "$-$") if cell.status == "value" else _why_empty(cell)
+        cells.append(wrap[find_mark(section, cell, place)] % text)
+    return " & ".join([name, *cells])
+
+
+_LATEX = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": "\\textbackslash{}",
+        "~": "\\textasciitilde{}",
+        "^": "\\textasciicircum{}",
+    }
+)
+
+
+def _escape_latex(text: str) -> str:
+    return text.translate(_LATEX)
+
+
+# Both
+
+
+def _why_empty(cell: Cell) -> str:
+    return cell.status if cell.status == "weights missing" else "--"
+
+
+def _has_marks(section: Section) -> bool:
+    return any(find_mark(section, cell, place) for row in section.rows for place, cell in enumerate(row.cells))

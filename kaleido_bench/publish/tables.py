@@ -1,0 +1,201 @@
+"""Results to a table: rounded first, ranked after. Pure; `text.py` and `formats.py` write it down.
+
+Rows are models and columns are metrics by number of reference views. There is one section for each protocol and
+convention, since numbers of two protocols have nothing to say to each other. A model without all its views has no
+numbers and no rank, and a result over a part of a protocol is shown and not ranked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Literal, NamedTuple
+
+from kaleido_bench.score.results import MeanRecord, MetricRecord, Result
+from kaleido_bench.score.statistics import Targets
+
+DIGITS = {"psnr": 2}
+"""Decimals in a table, by metric; the others have `OTHER_DIGITS`."""
+
+OTHER_DIGITS = 3
+
+WEIGHTS_MISSING = "weights missing"
+
+
+class Column(NamedTuple):
+    """One metric at one place of the reference axis ("1", "3", "6", or "all")."""
+
+    metric: str
+    references: str
+    higher_is_better: bool
+
+
+class Cell(NamedTuple):
+    """One number of a model, or why there is none.
+
+    Args:
+        status: "value"; "weights missing", "incomplete", or "none" (a partial result that left this column out).
+        mean: as the result has it; None without one, as are `views` and `scenes`, which it is a mean over.
+        text: what is printed: the rounded mean, or "".
+        rank: 1 is best, by the rounded mean, models of equal text share it; None for what is not ranked.
+    """
+
+    status: Literal["value", "weights missing", "incomplete", "none"]
+    mean: float | None
+    views: int | None
+    scenes: int | None
+    text: str
+    rank: int | None
+
+
+class TableRow(NamedTuple):
+    """One model. `incomplete` says how much there is ("incomplete 97 %") or nothing; `partial` says what was left out."""
+
+    model: str
+    cells: tuple[Cell, ...]
+    incomplete: str
+    partial: tuple[str, ...]
+
+
+class Section(NamedTuple):
+    """All models under one protocol and one convention."""
+
+    protocol: str
+    version: int
+    protocol_hash: str
+    title: str
+    convention: str
+    convention_hash: str
+    targets: Targets
+    scenes: int
+    target_views: int
+    columns: tuple[Column, ...]
+    rows: tuple[TableRow, ...]
+    notes: tuple[str, ...]
+
+
+class Table(NamedTuple):
+    """What there is to print."""
+
+    sections: tuple[Section, ...]
+
+
+def build_table(results: Sequence[Result], targets: Targets | None = None) -> Table:
+    """Build the table of some results. Models keep their order.
+
+    Args:
+        targets: which target views count; None is what each protocol says.
+    """
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        key = (result.protocol.name, result.protocol.hash, result.convention.hash)
+        groups.setdefault(key, []).append(result)
+    return Table(tuple(_build_section(group, targets or group[0].protocol.targets) for group in groups.values()))
+
+
+def round_mean(metric: str, mean: float) -> str:
+    """A mean as tables print it."""
+    text = f"{mean:.{DIGITS.get(metric, OTHER_DIGITS)}f}"
+    return text.removeprefix("-") if Decimal(text) == 0 else text
+
+
+def _build_section(results: Sequence[Result], targets: Targets) -> Section:
+    protocol, convention = results[0].protocol, results[0].convention
+    metrics, left_out = _choose_metrics(results)
+    columns = [
+        Column(metric.name, label, metric.higher_is_better) for metric in metrics for label in protocol.reference_labels
+    ]
+    rows = [_build_row(result, columns, targets) for result in results]
+    return Section(
+        protocol=protocol.name,
+        version=protocol.version,
+        protocol_hash=protocol.hash,
+        title=protocol.title,
+        convention=convention.name,
+        convention_hash=convention.hash,
+        targets=targets,
+        scenes=protocol.scenes,
+        target_views=protocol.target_views,
+        columns=tuple(columns),
+        rows=tuple(_rank(rows, columns)),
+        notes=tuple(_write_notes(results, targets, left_out)),
+    )
+
+
+def _choose_metrics(results: Sequence[Result]) -> tuple[list[MetricRecord], list[str]]:
+    """The metrics that somebody has, in the protocol's order, and those whose weights nobody had."""
+    scored = {metric.name for result in results for metric in result.metrics if metric.status == "scored"}
+    metrics = results[0].metrics
+    return [m for m in metrics if m.name in scored], [m.name for m in metrics if m.name not in scored]
+
+
+def _build_row(result: Result, columns: Sequence[Column], targets: Targets) -> TableRow:
+    means = {(mean.metric, mean.references): mean for mean in result.means if mean.targets == targets}
+    missing = {metric.name for metric in result.metrics if metric.status == "weights missing"}
+    cells = [_build_cell(result, column, means.get((column.metric, column.references)), missing) for column in columns]
+    return TableRow(result.model.model, tuple(cells), _describe_incomplete(result), _describe_partial(result))
+
+
+def _build_cell(result: Result, column: Column, mean: MeanRecord | None, missing: set[str]) -> Cell:
+    if not result.complete:
+        return Cell("incomplete", None, None, None, "", None)
+    if column.metric in missing:
+        return Cell("weights missing", None, None, None, "", None)
+    if mean is None:
+        return Cell("none", None, None, None, "", None)
+    return Cell("value", mean.mean, mean.views, mean.scenes, round_mean(column.metric, mean.mean), None)
+
+
+def _describe_incomplete(result: Result) -> str:
+    if result.complete:
+        return ""
+    counts = result.counts
+    # Rounded down, so that no view short of all of them is ever 100 %.
+    percent = 100 * counts.views_found // counts.views_expected
+    return f"incomplete {percent} % ({counts.views_found} of {counts.views_expected} views)"
+
+
+def _describe_partial(result: Result) -> tuple[str, ...]:
+    return (result.partial_reasons or ("a part of the protocol",)) if result.partial else ()
+
+
+def _rank(rows: Sequence[TableRow], columns: Sequence[Column]) -> list[TableRow]:
+    ranks = [_rank_column(rows, place, column) for place, column in enumerate(columns)]
+    return [
+        row._replace(cells=tuple(cell._replace(rank=ranks[place][index]) for place, cell in enumerate(row.cells)))
+        for index, row in enumerate(rows)
+    ]
+
+
+def _rank_column(rows: Sequence[TableRow], place: int, column: Column) -> list[int | None]:
+    """Competition ranks (1, 1, 3) by what is printed."""
+    values = [
+        Decimal(row.cells[place].text) if row.cells[place].status == "value" and not row.partial else None
+        for row in rows
+    ]
+    sign = 1 if column.higher_is_better else -1
+    return [
+        None if value is None else 1 + sum(other is not None and sign * other > sign * value for other in values)
+        for value in values
+    ]
+
+
+def _write_notes(results: Sequence[Result], targets: Targets, left_out: Sequence[str]) -> list[str]:
+    """What a reader must know before comparing two numbers of a section."""
+    protocol = results[0].protocol
+    notes = [f"{metric}: {WEIGHTS_MISSING}" for metric in left_out]
+    if protocol.leaked_targets:
+        counted = "counted here" if targets == "as-published" else "not counted here"
+        notes.append(f"{protocol.leaked_targets} of {protocol.target_views} targets are references too: {counted}")
+    for result in results:
+        model = result.model.model
+        if result.partial:
+            notes.append(f"{model}: partial and not ranked ({', '.join(_describe_partial(result))})")
+        if result.samples > 1:
+            notes.append(f"{model}: mean over {result.samples} samples a case")
+        if result.scale_sweep is not None:
+            scales = ", ".join(f"{scale:g}" for scale in result.scale_sweep.scales)
+            notes.append(f"{model}: oracle, the scale of each case chosen among {scales} with the ground truth")
+        if result.psnr_views_at_cap:
+            notes.append(f"{model}: {result.psnr_views_at_cap} views at the PSNR cap of {result.psnr_cap:g} dB")
+    return notes

@@ -1,0 +1,60 @@
+"""How the names of metrics, arrows and captions are written, in every format alike."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from kaleido_bench.publish.tables import Cell, Column, Section
+
+HASH_LENGTH = 12
+"""Hexadecimal digits of a hash in a caption: 48 bits, which no two protocols share by accident."""
+
+
+def metric_title(metric: str) -> str:
+    """`psnr` is PSNR, `lpips-alex` is LPIPS-alex."""
+    name, dash, variant = metric.partition("-")
+    return f"{name.upper()}{dash}{variant}"
+
+
+def arrow(column: Column) -> str:
+    """Which way is better."""
+    return "↑" if column.higher_is_better else "↓"
+
+
+class Caption(NamedTuple):
+    """What the numbers of a section are about: which question and which metrics, by hash, and over how much."""
+
+    question: str
+    extent: str
+
+    def __str__(self) -> str:
+        return f"{self.question}; {self.extent}"
+
+
+def write_caption(section: Section) -> Caption:
+    """The caption of a section."""
+    return Caption(
+        f"protocol {section.protocol} v{section.version} ({section.protocol_hash[:HASH_LENGTH]}), "
+        f"convention {section.convention} ({section.convention_hash[:HASH_LENGTH]})",
+        f"targets {section.targets}, {_count(section.scenes, 'scene')}, {_count(section.target_views, 'target view')}",
+    )
+
+
+def find_mark(section: Section, cell: Cell, place: int) -> Literal["best", "second", ""]:
+    """How a cell is marked: ranks 1 and 2, where somebody is worse. Equal cells share a rank, and so a mark."""
+    if cell.rank not in (1, 2) or not any((row.cells[place].rank or 0) > cell.rank for row in section.rows):
+        return ""
+    return "best" if cell.rank == 1 else "second"
+
+
+def has_shared_mark(section: Section) -> bool:
+    """Whether two cells of a column share a mark, which a legend should then explain."""
+    for place in range(len(section.columns)):
+        ranks = [row.cells[place].rank for row in section.rows if find_mark(section, row.cells[place], place)]
+        if len(ranks) != len(set(ranks)):
+            return True
+    return False
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"
