@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kaleido_bench import __version__
-from kaleido_bench.cli import doctor, lint, listing, predict, show, weights
+from kaleido_bench.cli import doctor, lint, listing, predict, run, score, show, table, weights
 from kaleido_bench.cli.failures import ends_cleanly
 
 
@@ -22,7 +22,10 @@ def build_app() -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
     )
     app.callback(invoke_without_command=True)(kbench)
+    app.command("run")(ends_cleanly(run.run))
     app.command("predict")(ends_cleanly(predict.predict))
+    app.command("score")(ends_cleanly(score.score))
+    app.command("table")(ends_cleanly(table.table))
     app.command("list")(ends_cleanly(listing.list_things))
     app.command("show")(ends_cleanly(show.show))
     app.command("lint")(ends_cleanly(lint.lint))

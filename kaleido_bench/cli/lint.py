@@ -10,7 +10,7 @@ from kaleido_bench.errors import IncompleteError
 
 
 def lint(protocol: Protocols, json: Json = False) -> None:
-    """Check protocols for faults. Leaks, duplicates, moving targets; ends with 1 when an error is among the findings."""
+    """Check protocols for faults. Leaks, duplicates, moving targets; ends with 1 when there is an error."""
     from kaleido_bench.lint import Severity, lint_file
 
     findings = [(name, finding) for name in protocol for finding in lint_file(name)]

@@ -38,6 +38,12 @@ Samples = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N predictions (partial).")]
 WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="So many processes predict at once.")]
+RunFolders = Annotated[
+    list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of runs (runs/, runs/<protocol>).")
+]
+ConventionName = Annotated[
+    str | None, typer.Option("--convention", metavar="NAME", help="Another convention than the protocol's.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
 

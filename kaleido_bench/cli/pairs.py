@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import typer
 from pydantic import JsonValue
@@ -25,8 +25,11 @@ from kaleido_bench.predict.execution.devices import check_device
 from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers, build_requested, choose_device
 from kaleido_bench.predict.runner import PredictOutcome, PredictPlan, Report, Task, predict_run
 from kaleido_bench.predict.sessions import describe_session
-from kaleido_bench.predictions import Deviations, Run, WorkItem, create_run, run_folder, select_items
+from kaleido_bench.predictions import Deviations, Run, create_run, run_folder, select_items
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
+
+if TYPE_CHECKING:
+    from kaleido_bench.cli.scores import ScoreOutcome  # imports torch, which predicting may not need
 
 
 class Call(NamedTuple):
@@ -92,14 +95,14 @@ def for_each_pair(call: Call, work: Callable[[Pair], Result]) -> tuple[list[Resu
     failures: list[Failure] = []
     loaded: list[LoadedProtocol] = []
     for name in call.protocols:
-        with _noting_failure(name, failures):
+        with go_on(name, failures):
             loaded.append(load_protocol(name))
     results: list[Result] = []
     for model in call.models:
         request = ModelRequest(model, call.args, call.device)
         for protocol in loaded:
             pair = Pair(protocol, request, label_model(model, call.args))
-            with _noting_failure(str(pair), failures):
+            with go_on(str(pair), failures):
                 results.append(work(pair))
     return results, failures
 
@@ -115,7 +118,8 @@ def finish(failures: Sequence[Failure], pairs: int) -> None:
 
 
 @contextmanager
-def _noting_failure(name: str, failures: list[Failure]) -> Generator[None]:
+def go_on(name: str, failures: list[Failure]) -> Generator[None]:
+    """Print what fails inside, note it in `failures`, and go on."""
     try:
         yield
     except (BenchError, IncompleteError) as error:
@@ -181,11 +185,43 @@ def _watch(pair: Pair, plan: PredictPlan) -> Generator[Report]:
 
 
 def _command() -> list[str]:
-    return [Path(sys.argv[0]).name, *sys.argv[1:]]
+    return ["kbench", *sys.argv[1:]]
 
 
-def count_present(call: Call, pair: Pair) -> tuple[list[WorkItem], int]:
-    """The items of a pair, and how many have a folder; nothing is read or made."""
+class Outlook(NamedTuple):
+    """What is there of a pair, by its folders."""
+
+    folder: Path
+    expected: int
+    there: int
+    result: bool
+
+
+def look_at(call: Call, pair: Pair) -> Outlook:
+    """Count what is there of a pair; nothing is read or made."""
     items = select_items(pair.loaded, call.deviations)
-    folder = run_folder(call.out, pair.loaded.protocol.name, pair.label) / "predictions"
-    return items, sum((folder / item.key).is_dir() for item in items)
+    folder = run_folder(call.out, pair.loaded.protocol.name, pair.label)
+    there = sum((folder / "predictions" / item.key).is_dir() for item in items)
+    return Outlook(folder, len(items), there, (folder / "result.json").is_file())
+
+
+class Done(NamedTuple):
+    """What was done for a pair."""
+
+    predicted: PredictOutcome
+    scored: ScoreOutcome
+
+
+def report_work(done: Sequence[Done], out: Path) -> None:
+    """One line on what this call did."""
+    made = sum(each.predicted.done for each in done)
+    there = made + sum(each.predicted.reused for each in done)
+    scored = sum(each.scored.scored for each in done)
+    results = sum(each.scored.changed for each in done)
+    if made or scored or results:
+        say(
+            f"{made} of {there} predictions made, {scored} scored, {results} of {len(done)} results written below {out}"
+        )
+    elif done:
+        ending = "and result" if len(done) == 1 else f"and {len(done)} results"
+        say(f"nothing to do: {there} of {there} predictions, scores {ending} are there")

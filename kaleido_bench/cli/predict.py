@@ -36,7 +36,7 @@ def predict(
 ) -> None:
     """Predict what is missing. For every protocol with every model; `kbench score` does the rest."""
     from kaleido_bench.cli import pairs
-    from kaleido_bench.cli.console import format_seconds, say
+    from kaleido_bench.cli.console import say
 
     call = pairs.build_call(
         protocol,
@@ -50,11 +50,9 @@ def predict(
     )
     adapters = pairs.Models()
     outcomes, failures = pairs.for_each_pair(call, lambda pair: pairs.predict_pair(call, pair, adapters))
-    done, there = sum(each.done for each in outcomes), sum(each.done + each.reused for each in outcomes)
+    done, there = sum(each.done for each in outcomes), sum(each.reused for each in outcomes)
     if outcomes and not done:
         say(f"nothing to do: {there} of {there} predictions are there")
-    for outcome in outcomes:
-        if outcome.done:
-            took = format_seconds(outcome.seconds)
-            say(f"{outcome.run.path}: {outcome.done} predicted in {took}, {outcome.reused} reused")
+    elif outcomes:
+        say(f"{done} predictions made, {there} found, below {out}")
     pairs.finish(failures, len(outcomes))

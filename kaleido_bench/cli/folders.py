@@ -1,0 +1,31 @@
+"""From folders on the command line to run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from kaleido_bench.errors import BenchError
+from kaleido_bench.predictions import Run, find_runs
+
+
+def find_all_runs(folders: Sequence[Path]) -> list[Path]:
+    """The run folders in and below `folders`, each once, in the order given.
+
+    Raises:
+        BenchError: there is none in one of them.
+    """
+    found: dict[Path, None] = {}
+    for folder in folders:
+        below = find_runs(folder)
+        if not below:
+            raise BenchError(
+                folder, "no run in it", expected="a run folder, or a folder of runs", fix="See `kbench list runs`."
+            )
+        found.update(dict.fromkeys(below))
+    return list(found)
+
+
+def result_path(run: Run, convention: str) -> Path:
+    """Where a run's result is: `result.json`, or beside the rows under another convention than its protocol's."""
+    return run.result if convention == run.record.convention else run.scores(convention).with_suffix(".json")

@@ -1,0 +1,95 @@
+"""Scoring one run and keeping its result: what `run` and `score` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kaleido_bench.cli.console import LateProgress, say
+from kaleido_bench.cli.folders import result_path
+from kaleido_bench.conventions import Convention
+from kaleido_bench.errors import IncompleteError
+from kaleido_bench.predict.execution.devices import resolve_device
+from kaleido_bench.predictions import Deviations, Run, plan_items
+from kaleido_bench.protocol import LoadedProtocol
+from kaleido_bench.score.results import Result, build_result, render_result, write_result
+from kaleido_bench.score.scoring import score_run
+from kaleido_bench.score.weights import WeightsMissing, find_weights
+
+
+class ScoreOutcome(NamedTuple):
+    """What scoring one run did.
+
+    Args:
+        run: the run.
+        result: its result under the convention.
+        scored, reused: work items scored now, and found scored.
+        changed: whether the result was written, because it was not there or was another.
+        weights_missing: optional metric -> name of the weights it lacks.
+    """
+
+    run: Run
+    result: Result
+    scored: int
+    reused: int
+    changed: bool
+    weights_missing: dict[str, str]
+
+
+def score_one(
+    run: Run,
+    loaded: LoadedProtocol,
+    convention: Convention,
+    *,
+    data_dir: Path | None,
+    device: str,
+    deviations: Deviations,
+) -> ScoreOutcome:
+    """Score what is not scored, and write the result unless the same is there.
+
+    Args:
+        deviations: what the call leaves out. Where all of the protocol is predicted nothing is left out: a call for a
+            few cases does not make less of a run that is whole.
+
+    Raises:
+        BenchError: see `score_run`.
+    """
+    more_samples = (deviations.samples or 0) > loaded.protocol.samples
+    if not more_samples and all(run.item_folder(item).is_dir() for item in plan_items(loaded)):
+        deviations = Deviations()
+    with LateProgress(f"{run.record.protocol} {run.record.model}: score", "views") as progress:
+        scores = score_run(
+            run,
+            loaded,
+            data_dir=data_dir,
+            convention=convention,
+            device=resolve_device(device),
+            deviations=deviations,
+            report=progress.report,
+        )
+    result = build_result(run.record, loaded, convention, deviations, scores)
+    path = result_path(run, convention.name)
+    changed = not path.is_file() or path.read_bytes() != render_result(result)
+    if changed:
+        write_result(run, result)
+    return ScoreOutcome(run, result, scores.scored, scores.reused, changed, scores.weights_missing)
+
+
+def report_scores(outcomes: Sequence[ScoreOutcome]) -> None:
+    """A line for each optional metric that was left out, with the command that gets its weights."""
+    lacking = {metric: name for outcome in outcomes for metric, name in outcome.weights_missing.items()}
+    for metric, name in sorted(lacking.items()):
+        found = find_weights(name)
+        if isinstance(found, WeightsMissing):
+            say(f"{metric} is left out: {found.message}")
+
+
+def check_complete(outcome: ScoreOutcome) -> None:
+    """Raises IncompleteError when predictions are missing; the result without means is written all the same."""
+    counts = outcome.result.counts
+    if not outcome.result.complete:
+        raise IncompleteError(
+            f"{outcome.run.path}: {counts.items_found} of {counts.items_expected} predictions are there, so the result "
+            f"has no mean; missing {', '.join(outcome.result.missing_items[:3])}. Finish it with `kbench run`."
+        )

@@ -1,0 +1,58 @@
+"""Printing results as a table: what `run`, `score` and `table` share."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from kaleido_bench.publish.tables import Table
+    from kaleido_bench.score.results import Result
+
+# Columns where no terminal and no COLUMNS says how many there are.
+DEFAULT_WIDTH = 120
+
+
+class Format(StrEnum):
+    """How a table is written."""
+
+    TEXT = "text"
+    MARKDOWN = "md"
+    LATEX = "latex"
+    CSV = "csv"
+    JSON = "json"
+
+
+def print_table(results: Sequence[Result], form: Format) -> None:
+    """One table of these results on standard output; coloured text on a terminal."""
+    from kaleido_bench.publish import formats
+    from kaleido_bench.publish.tables import build_table
+
+    table = build_table(results)
+    if form is Format.TEXT:
+        _print_text(table)
+        return
+    render = {
+        Format.MARKDOWN: formats.render_markdown,
+        Format.LATEX: formats.render_latex,
+        Format.CSV: formats.render_csv,
+        Format.JSON: formats.render_json,
+    }[form]
+    typer.echo(render(table).rstrip("\n"))
+
+
+def _print_text(table: Table) -> None:
+    from kaleido_bench.publish import text
+
+    if sys.stdout.isatty():
+        from rich.console import Console
+
+        text.print_table(table, Console())
+    else:
+        width = shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns
+        typer.echo(text.render_text(table, width).rstrip("\n"))

@@ -1,0 +1,130 @@
+"""The main job: several protocols, several models, a table; and what becomes of a pair that fails."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Kbench
+from tests.predict.tiny import write_protocol
+
+
+def test_a_table_of_all_protocols_and_models(tiny: Path, kbench: Kbench) -> None:
+    write_protocol(tiny / "other.yaml", scenes=("arc",), counts=(2,))
+    ended = kbench(
+        "run", tiny / "tiny.yaml", tiny / "other.yaml", "--model", "nearest", "--model", "mean",
+        "--data", tiny / "data", "--out", tiny / "runs",
+    )  # fmt: skip
+    assert ended.code == 0, ended.err
+    for word in ("tiny", "other", "nearest", "mean", "PSNR", "SSIM"):
+        assert word in ended.out
+    assert ended.out.index("tiny") < ended.out.index("other")
+    assert "Traceback" not in ended.err
+
+
+def test_json_is_one_document(tiny: Path, kbench: Kbench) -> None:
+    ended = kbench(
+        "run", tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "runs", "--json"
+    )
+    assert ended.code == 0
+    assert "mean" in json.dumps(json.loads(ended.out))
+
+
+def test_a_failing_pair_does_not_lose_the_others(tiny: Path, toys: Path, kbench: Kbench) -> None:
+    words = ["--data", tiny / "data", "--out", tiny / "runs", "--model", "scene-toy", "--model", "mean"]
+    write_protocol(tiny / "wide.yaml", scenes=("arc",), counts=(4,), targets=("0005",))
+    ended = kbench("run", tiny / "wide.yaml", tiny / "absent.yaml", tiny / "tiny.yaml", *words)
+    assert ended.code == 2
+    errors = [line for line in ended.err.splitlines() if line.startswith("kbench: error: ")]
+    assert len(errors) == 2 and "absent.yaml" in errors[0] and "at most 3" in errors[1]
+    assert ended.err.splitlines()[-1].startswith("kbench: 2 failed (")
+    assert "absent.yaml" in ended.err.splitlines()[-1] and "wide scene-toy" in ended.err.splitlines()[-1]
+    results = sorted(path.relative_to(tiny / "runs").as_posix() for path in (tiny / "runs").rglob("result.json"))
+    assert results == ["tiny/mean/result.json", "tiny/scene-toy/result.json", "wide/mean/result.json"]
+    assert "scene-toy" in ended.out and "mean" in ended.out
+
+
+def test_a_fault_of_a_method_shows_its_traceback_and_ends_with_1(tiny: Path, toys: Path, kbench: Kbench) -> None:
+    words = ["--data", tiny / "data", "--out", tiny / "runs", "--model", "toy", "--model-arg", "raise=arc-r3"]
+    ended = kbench("run", tiny / "tiny.yaml", *words)
+    assert ended.code == 1
+    assert "Traceback" in ended.err and "in predict" in ended.err
+    assert ended.err.splitlines()[-1] == "kbench: error: tiny toy+raise=arc-r3: ValueError: the toy broke"
+
+
+@pytest.mark.parametrize("words", [["--limit", "1"], ["--scenes", "arc"], ["--references", "3"]])
+def test_a_subset_is_marked_partial(tiny: Path, kbench: Kbench, words: list[str]) -> None:
+    arguments = [tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "runs"]
+    ended = kbench("run", *arguments, *words)
+    assert ended.code == 0, ended.err
+    result = json.loads((tiny / "runs/tiny/mean/result.json").read_text())
+    assert result["partial"] is True and result["partial_reasons"]
+    assert "partial" in ended.out.lower()
+    assert kbench("run", *arguments).code == 0
+    assert json.loads((tiny / "runs/tiny/mean/result.json").read_text())["partial"] is False
+
+
+def test_predict_then_score_then_table_is_run(tiny: Path, kbench: Kbench) -> None:
+    arguments = [tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data"]
+    run = kbench("run", *arguments, "--out", tiny / "a")
+    assert kbench("predict", *arguments, "--out", tiny / "b").code == 0
+    scored = kbench("score", tiny / "b/tiny/mean", "--data", tiny / "data")
+    table = kbench("table", tiny / "b")
+    assert (scored.code, table.code) == (0, 0), (scored.err, table.err)
+    assert run.out == table.out
+    first, second = (tiny / each / "tiny/mean/result.json" for each in "ab")
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_dry_run_makes_nothing(tiny: Path, kbench: Kbench) -> None:
+    arguments = [
+        tiny / "tiny.yaml",
+        "--model",
+        "mean",
+        "--model",
+        "nearest",
+        "--data",
+        tiny / "data",
+        "--out",
+        tiny / "runs",
+    ]
+    ended = kbench("run", *arguments, "--dry-run", "--json")
+    assert ended.code == 0
+    rows = json.loads(ended.out)
+    assert [(row["model"], row["predictions"], row["there"], row["result"]) for row in rows] == [
+        ("mean", 4, 0, False),
+        ("nearest", 4, 0, False),
+    ]
+    assert not (tiny / "runs").exists()
+    assert kbench("run", *arguments, "--limit", 3).code == 0
+    rows = json.loads(kbench("run", *arguments, "--dry-run", "--json").out)
+    assert [row["there"] for row in rows] == [3, 3]
+
+
+def test_the_run_folder_says_how_it_was_made(tiny: Path, kbench: Kbench) -> None:
+    assert (
+        kbench("run", tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "runs").code == 0
+    )
+    record = json.loads((tiny / "runs/tiny/mean/run.json").read_text())
+    session = record["sessions"][0]
+    assert session["command"][0] == "kbench"
+    assert session["device"].startswith("cpu") and session["versions"]["numpy"]
+    assert record["adapter"]["name"] == "mean" and record["adapter"]["training_data"] == []
+
+
+@pytest.mark.parametrize("name", ["text", "md", "latex", "csv", "json"])
+def test_table_formats(tiny: Path, kbench: Kbench, name: str) -> None:
+    assert (
+        kbench("run", tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "runs").code == 0
+    )
+    ended = kbench("table", tiny / "runs/tiny/mean", "--format", name)
+    assert ended.code == 0, ended.err
+    assert "mean" in ended.out
+
+
+def test_a_table_of_nothing(tmp_path: Path, kbench: Kbench) -> None:
+    ended = kbench("table", tmp_path)
+    assert ended.code == 2
+    assert ended.err.startswith("kbench: error: ") and str(tmp_path) in ended.err
