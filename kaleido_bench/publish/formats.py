@@ -193,7 +193,8 @@ _LATEX = str.maketrans(
 
 
 def _escape_latex(text: str) -> str:
-    return text.translate(_LATEX)
+    # Two hyphens in a row are an en dash, and an option has two.
+    return text.translate(_LATEX).replace("--", "-{}-")
 
 
 # Both

@@ -49,7 +49,7 @@ class Cell(NamedTuple):
 
 
 class TableRow(NamedTuple):
-    """One model. `incomplete` says how much there is ("incomplete 97 %") or nothing; `partial` says what was left out."""
+    """One model. `incomplete` says how much there is ("incomplete 97 %") or nothing; `partial` what was left out."""
 
     model: str
     cells: tuple[Cell, ...]
