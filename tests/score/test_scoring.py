@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -202,6 +206,24 @@ def test_stopped_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path) -> N
     assert (scores.scored, scores.reused) == (2, 2)
     assert read_scores(stopped) == read_scores(whole)
     assert render_result(stopped.result()) == render_result(whole.result())
+
+
+def score_and_die(folder: Path) -> None:
+    """Run in a process of its own: it scores half of the views and is killed without a word."""
+    set_up(folder).score(report=lambda done, total: os.kill(os.getpid(), signal.SIGKILL) if done == 4 else None)
+
+
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    whole = set_up(tmp_path / "a")
+    whole.score()
+    code = "import sys, pathlib, tests.score.test_scoring as this; this.score_and_die(pathlib.Path(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "b")], cwd=Path(__file__).parents[2], check=False)
+    assert done.returncode == -signal.SIGKILL
+    killed = set_up(tmp_path / "b", predict=())
+    scores = killed.score()
+    assert (scores.scored, scores.reused) == (2, 2)
+    assert read_scores(killed) == read_scores(whole)
+    assert render_result(killed.result()) == render_result(whole.result())
 
 
 def test_scored_in_pieces_it_is_the_same_file(tmp_path: Path) -> None:
