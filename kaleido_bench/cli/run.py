@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -67,6 +68,7 @@ def run(
 def run_call(call: Call, *, as_json: bool) -> None:
     """Predict and score every pair, then print one table of all results."""
     from kaleido_bench.cli import pairs
+    from kaleido_bench.cli.console import say
     from kaleido_bench.cli.scores import check_complete, report_scores, score_one
     from kaleido_bench.cli.tables import Format, print_table
     from kaleido_bench.conventions import load_convention
@@ -90,6 +92,8 @@ def run_call(call: Call, *, as_json: bool) -> None:
     report_scores([each.scored for each in done])
     pairs.report_work(done, call.out)
     if done:
+        if sys.stderr.isatty():
+            say("")  # between the bars and the table
         print_table([each.scored.result for each in done], Format.JSON if as_json else Format.TEXT)
     pairs.finish(failures, len(done))
 

@@ -15,7 +15,6 @@ from kaleido_bench.predictions import Deviations, Run, plan_items
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.score.results import Result, build_result, render_result, write_result
 from kaleido_bench.score.scoring import score_run
-from kaleido_bench.score.weights import WeightsMissing, find_weights
 
 
 class ScoreOutcome(NamedTuple):
@@ -26,7 +25,7 @@ class ScoreOutcome(NamedTuple):
         result: its result under the convention.
         scored, reused: work items scored now, and found scored.
         changed: whether the result was written, because it was not there or was another.
-        weights_missing: optional metric -> name of the weights it lacks.
+        weights_missing: the optional metrics that lack their weights.
     """
 
     run: Run
@@ -34,7 +33,7 @@ class ScoreOutcome(NamedTuple):
     scored: int
     reused: int
     changed: bool
-    weights_missing: dict[str, str]
+    weights_missing: tuple[str, ...]
 
 
 def score_one(
@@ -73,16 +72,13 @@ def score_one(
     changed = not path.is_file() or path.read_bytes() != render_result(result)
     if changed:
         write_result(run, result)
-    return ScoreOutcome(run, result, scores.scored, scores.reused, changed, scores.weights_missing)
+    return ScoreOutcome(run, result, scores.scored, scores.reused, changed, tuple(scores.weights_missing))
 
 
 def report_scores(outcomes: Sequence[ScoreOutcome]) -> None:
-    """A line for each optional metric that was left out, with the command that gets its weights."""
-    lacking = {metric: name for outcome in outcomes for metric, name in outcome.weights_missing.items()}
-    for metric, name in sorted(lacking.items()):
-        found = find_weights(name)
-        if isinstance(found, WeightsMissing):
-            say(f"{metric} is left out: {found.message}")
+    """A line for each optional metric that was left out."""
+    for metric in sorted({metric for outcome in outcomes for metric in outcome.weights_missing}):
+        say(f"{metric} is left out, its weights are not here: `kbench weights list` says how to get them")
 
 
 def check_complete(outcome: ScoreOutcome) -> None:

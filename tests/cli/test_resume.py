@@ -24,7 +24,7 @@ def read_product(run: Path) -> dict[str, bytes]:
 
 
 def read_times(runs: Path) -> dict[Path, int]:
-    """When each file was last written. The file of rows is left out: it is joined again from what is known, every time."""
+    """When each file was last written. The file of rows is left out: it is joined again from what is known."""
     return {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file() and path.suffix != ".parquet"}
 
 

@@ -6,7 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from reference_model.checkpoint import write_checkpoint
+from reference_model.config import smoke
+from reference_model.model import Kaleido as ReferenceModel
 from tests.cli.conftest import Kbench
 from tests.predict.tiny import write_protocol
 
@@ -128,3 +132,25 @@ def test_a_table_of_nothing(tmp_path: Path, kbench: Kbench) -> None:
     ended = kbench("table", tmp_path)
     assert ended.code == 2
     assert ended.err.startswith("kbench: error: ") and str(tmp_path) in ended.err
+
+
+def test_the_reference_model_gives_the_same_bytes_on_one_worker_and_two(tiny: Path, kbench: Kbench) -> None:
+    checkpoint = write_smoke_checkpoint(tiny / "checkpoint")
+    arguments = [tiny / "tiny.yaml", "--model", f"kaleido@{checkpoint}", "--data", tiny / "data"]
+    one = kbench("run", *arguments, "--out", tiny / "one", "--model-arg", "steps=2")
+    two = kbench("run", *arguments, "--out", tiny / "two", "--model-arg", "steps=2", "--workers", 2)
+    assert (one.code, two.code) == (0, 0), (one.err, two.err)
+    assert "kaleido@checkpoint+steps=2" in one.out and one.out == two.out
+    first, second = (tiny / each / "tiny/kaleido@checkpoint+steps=2" for each in ("one", "two"))
+    pngs = sorted(path.relative_to(first) for path in first.rglob("*.png"))
+    assert len(pngs) == 8
+    for path in (*pngs, Path("result.json")):
+        assert (first / path).read_bytes() == (second / path).read_bytes()
+
+
+def write_smoke_checkpoint(folder: Path) -> Path:
+    """Weights of the reference model's smallest preset, untrained."""
+    torch.manual_seed(0)
+    preset = smoke()
+    write_checkpoint(folder, ReferenceModel(preset.model).state_dict(), preset, {"training_data": []})
+    return folder

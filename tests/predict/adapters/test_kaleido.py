@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,9 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.predict.adapters import ReferenceViews, TargetCameras, build_adapter, resolve_model
 from kaleido_bench.predict.adapters.kaleido import Kaleido, Square, build, read_steps
 from reference_model import inference
+from reference_model.checkpoint import write_checkpoint
+from reference_model.config import smoke
+from reference_model.model import Kaleido as ReferenceModel
 
 
 class StandIn(NamedTuple):
@@ -153,3 +157,51 @@ def test_cameras_of_the_squares_are_stacked_in_order() -> None:
     cameras = stack_cameras([camera(48, 30, x) for x in (0.0, 1.0, 2.0)])
     moved: Cameras = Square(48, 30, 16).move_cameras(cameras)
     np.testing.assert_array_equal(moved.c2w, cameras.c2w)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the real model, small and untrained."""
+    preset = smoke()
+    torch.manual_seed(0)
+    model = ReferenceModel(preset.model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))  # what starts at zero would hide what it multiplies
+    folder = tmp_path_factory.mktemp("checkpoint")
+    write_checkpoint(folder, model.state_dict(), preset, {"training_data": ["worlds"]})
+    return folder
+
+
+@pytest.mark.parametrize(("width", "height"), [(32, 32), (40, 24)])
+def test_the_real_model_answers_deterministically(checkpoint: Path, width: int, height: int) -> None:
+    references, targets = request(width, height)
+    adapter = build_adapter(resolve_model(f"kaleido@{checkpoint}"), {"steps": "2"}, "cpu")
+    first, again, other = (adapter.predict(references, targets, np.random.default_rng(seed)) for seed in (5, 5, 6))
+    assert first.shape == (3, height, width, 3)
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert adapter.describe().training_data == ("worlds",)
+
+
+def test_the_real_model_sees_cameras_and_not_the_world_frame(checkpoint: Path) -> None:
+    references, targets = request(32, 32)
+    adapter = build_adapter(resolve_model(f"kaleido@{checkpoint}"), {"steps": "1"}, "cpu")
+    world = np.array([[0.0, -1, 0, 5], [1, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
+
+    def move(cameras: Cameras, scale: float = 1.0) -> Cameras:
+        scaled = cameras.c2w.copy()
+        scaled[:, :3, 3] *= scale
+        return cameras._replace(c2w=world @ scaled)
+
+    def predict(near: Cameras, far: Cameras) -> np.ndarray:
+        answer = adapter.predict(
+            references._replace(cameras=near), targets._replace(cameras=far), np.random.default_rng(0)
+        )
+        return answer.astype(int)
+
+    here = predict(references.cameras, targets.cameras)
+    moved = predict(move(references.cameras, 2.5), move(targets.cameras, 2.5))
+    assert np.abs(here - moved).max() <= 1  # rounding
+    elsewhere = predict(references.cameras, targets.cameras._replace(c2w=world @ targets.cameras.c2w))
+    assert np.abs(here - elsewhere).max() > 1
