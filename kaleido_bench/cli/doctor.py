@@ -107,7 +107,9 @@ def check_models() -> list[Check]:
     if not shipped:
         return [
             *checks,
-            Check("models", "kaleido", "missing", "no weights ship with this package", "Name a checkpoint."),
+            Check(
+                "models", "kaleido", "missing", "no weights ship with this package", "Name a checkpoint: kaleido@DIR."
+            ),
         ]
     return [*checks, *(Check("models", f"kaleido@{name}", "ok", "weights ship with this package") for name in shipped)]
 

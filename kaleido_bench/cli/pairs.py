@@ -107,13 +107,13 @@ def for_each_pair(call: Call, work: Callable[[Pair], Result]) -> tuple[list[Resu
     return results, failures
 
 
-def finish(failures: Sequence[Failure], pairs: int) -> None:
+def finish(failures: Sequence[Failure], finished: int) -> None:
     """End the command as its failures ask. A wrong call (2) outweighs something incomplete (1)."""
     if not failures:
         return
-    if pairs + len(failures) > 1:
+    if finished + len(failures) > 1:
         names = ", ".join(failure.name for failure in failures)
-        say(f"kbench: {len(failures)} failed ({names}), {pairs} finished")
+        say(f"kbench: {len(failures)} failed ({names}), {finished} finished")
     raise typer.Exit(max(failure.code for failure in failures))
 
 
@@ -125,6 +125,9 @@ def go_on(name: str, failures: list[Failure]) -> Generator[None]:
     except (BenchError, IncompleteError) as error:
         print_error(error)
         failures.append(Failure(name, exit_code(error)))
+    except OSError as error:
+        print_error(IncompleteError(f"{name}: {error}"))
+        failures.append(Failure(name, EXIT_INCOMPLETE))
     except Exception as error:
         # A fault of a method or of kbench, for which somebody will want the traceback.
         traceback.print_exc(file=sys.stderr)
@@ -156,7 +159,8 @@ def predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
     if not folder.is_dir():
         # Before a folder is made for nothing.
         resolve_root(pair.loaded.protocol.dataset.root, call.data_dir)
-    adapter = models.build(pair.request)
+    # Workers build adapters of their own; this one only says who it is, and leaves the GPU to them.
+    adapter = models.build(pair.request if call.workers == 1 else pair.request._replace(device="cpu"))
     run = _open(call, pair, adapter)
     session = describe_session(_command(), choose_device(pair.request), call.deviations, datetime.now(UTC))
     engine = InProcess(adapter) if call.workers == 1 else Workers(pair.request, call.workers)

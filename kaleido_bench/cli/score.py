@@ -35,4 +35,4 @@ def score(
     report_scores(outcomes)
     if outcomes:
         print_table([outcome.result for outcome in outcomes], Format.JSON if json else Format.TEXT)
-    finish(failures, len(outcomes))
+    finish(failures, sum(outcome.result.complete for outcome in outcomes))

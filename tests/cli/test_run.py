@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,62 @@ def write_smoke_checkpoint(folder: Path) -> Path:
     preset = smoke()
     write_checkpoint(folder, ReferenceModel(preset.model).state_dict(), preset, {"training_data": []})
     return folder
+
+
+def predict_mean(tiny: Path, kbench: Kbench, *words: object) -> Path:
+    arguments = [tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "runs"]
+    assert kbench("predict", *arguments, *words).code == 0
+    return tiny / "runs/tiny/mean"
+
+
+def test_score_with_a_prediction_missing_ends_with_1_and_has_no_mean(tiny: Path, kbench: Kbench) -> None:
+    run = predict_mean(tiny, kbench)
+    shutil.rmtree(run / "predictions/arc-r3")
+    ended = kbench("score", run, "--data", tiny / "data")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith("kbench: error: ") and "3 of 4 predictions" in ended.err
+    result = json.loads((run / "result.json").read_text())
+    assert (result["complete"], result["means"], result["missing_items"]) == (False, [], ["arc-r3"])
+    assert "incomplete" in ended.out
+
+
+def test_score_of_a_partial_run_scores_what_was_asked_for(tiny: Path, kbench: Kbench) -> None:
+    run = predict_mean(tiny, kbench, "--scenes", "bow")
+    ended = kbench("score", run, "--data", tiny / "data")
+    assert ended.code == 0, ended.err
+    result = json.loads((run / "result.json").read_text())
+    assert (result["partial"], result["partial_reasons"]) == (True, ["--scenes bow"])
+
+
+def test_a_smaller_call_does_not_make_less_of_a_whole_run(tiny: Path, kbench: Kbench) -> None:
+    arguments = [tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "runs"]
+    assert kbench("run", *arguments).code == 0
+    before = (tiny / "runs/tiny/mean/result.json").read_bytes()
+    ended = kbench("run", *arguments, "--limit", 1)
+    assert ended.code == 0 and "nothing to do" in ended.err
+    assert (tiny / "runs/tiny/mean/result.json").read_bytes() == before
+
+
+def test_score_under_an_unknown_convention(tiny: Path, kbench: Kbench) -> None:
+    ended = kbench("score", predict_mean(tiny, kbench), "--data", tiny / "data", "--convention", "kbench-v2")
+    assert ended.code == 2
+    assert "'kbench-v2'" in ended.err and "Did you mean 'kbench-v1'?" in ended.err
+
+
+def test_a_run_without_a_result_is_named_after_the_table_of_the_others(tiny: Path, kbench: Kbench) -> None:
+    predict_mean(tiny, kbench)
+    empty = kbench("table", tiny / "runs")
+    assert empty.code == 2 and "no result" in empty.err
+    arguments = ["--data", tiny / "data", "--out", tiny / "runs"]
+    assert kbench("run", tiny / "tiny.yaml", "--model", "nearest", *arguments).code == 0
+    ended = kbench("table", tiny / "runs")
+    assert ended.code == 1
+    assert "nearest" in ended.out and str(tiny / "runs/tiny/mean") in ended.err
+
+
+def test_an_output_folder_that_cannot_be_written(tiny: Path, kbench: Kbench) -> None:
+    (tiny / "file").write_text("in the way")
+    arguments = [tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "file"]
+    ended = kbench("run", *arguments)
+    assert ended.code == 1
+    assert "Traceback" not in ended.err and "Not a directory" in ended.err.splitlines()[-1]
