@@ -1,17 +1,14 @@
 """The reference model behind the adapter interface. The only file of the harness that imports it, inside functions.
 
-The model renders squares of the side it was trained at. Here images of another size are brought there and back:
-
-- an image that is not square is padded to a square first, evenly on both sides (letter-boxed), and its prediction is
-  cropped;
-- the square is resampled to the model's side with Pillow's Lanczos filter, and the prediction back with bicubic, whose
-  overshoot is smaller; K moves with the pixels both ways.
+The model renders squares of the side it was trained at. Images of another size are resampled there with Pillow's
+Lanczos filter, each axis by its own ratio, and predictions back with bicubic, whose overshoot is smaller. K moves with
+the pixels: the model is told of the unequal focal lengths. On 5 real scenes at 256x144 this gave kaleido@tiny 14.6, 16.9
+and 17.6 dB from 1, 3 and 6 references, and padding to a square on gray 13.9, 16.0 and 16.8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,9 +30,8 @@ from kaleido_bench.predict.adapters.interface import (
 if TYPE_CHECKING:
     from reference_model.inference import LoadedModel
 
-# Raised when this file changes a pixel; the reference model's own changes are seen in the hash of its weights.
+# Raised when a change here, or in how the reference model infers, moves a pixel under the same weights.
 CODE_VERSION = "1"
-PADDING = "gray"
 WHERE = "the kaleido adapter"
 
 
@@ -49,7 +45,7 @@ class Kaleido:
 
     def describe(self) -> AdapterCard:
         side = self.model.image_size
-        settings = {"steps": self.steps, "image_size": side, "fit": f"letter-box on {PADDING}, lanczos in, bicubic out"}
+        settings = {"steps": self.steps, "image_size": side, "fit": "stretch, lanczos in, bicubic out"}
         return build_card(
             "kaleido",
             variant=self.variant,
@@ -76,8 +72,7 @@ class Kaleido:
             steps=self.steps,
             seed=int(generator.integers(2**63)),
         )
-        size = (targets.cameras.width, targets.cameras.height)
-        back = Square(*size, self.model.image_size)
+        back = Square(targets.cameras.width, targets.cameras.height, self.model.image_size)
         pixels = (rendered.permute(0, 2, 3, 1).double() * 255).round().clamp(0, 255).to(torch.uint8).numpy()
         return np.stack([back.restore_image(image) for image in pixels])
 
@@ -86,59 +81,34 @@ class Square:
     """The way between images of `width` x `height` and squares of `side` pixels, for pixels and cameras alike."""
 
     def __init__(self, width: int, height: int, side: int) -> None:
-        self.width, self.height, self.side = width, height, side
-
-    @cached_property
-    def steps_there(self) -> tuple[ImagePreparation, ImagePreparation]:
-        """Pad to a square (which resamples nothing), then resize."""
-        whole = max(self.width, self.height)
-        return _preparation(whole, whole, Fit.CONTAIN_PAD), _preparation(self.side, self.side, Fit.STRETCH)
-
-    @cached_property
-    def steps_back(self) -> tuple[ImagePreparation, ImagePreparation]:
-        """Resize to the whole square, then crop (which resamples nothing)."""
-        whole = max(self.width, self.height)
-        resize = _preparation(whole, whole, Fit.STRETCH, "bicubic")
-        return resize, _preparation(self.width, self.height, Fit.COVER_CROP)
+        self.there = _plan_resize(side, side, "lanczos")
+        self.back = _plan_resize(width, height, "bicubic")
 
     def move_images(self, images: UInt8[np.ndarray, "view height width 3"]) -> Float32[np.ndarray, "view 3 side side"]:
         """To squares, channels first, in [0, 1]."""
-        moved = [_move_pixels(image, self.steps_there) for image in images]
-        return np.ascontiguousarray(np.stack(moved).transpose(0, 3, 1, 2), np.float32) / np.float32(255)
+        moved = np.stack([_resize(image, self.there) for image in images])
+        return np.ascontiguousarray(moved.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
     def move_cameras(self, cameras: Cameras) -> Cameras:
         """The cameras of the squares."""
-        pad, resize = self.steps_there
-        moved = [
-            prepare_camera(prepare_camera(camera, pad, WHERE), resize, WHERE) for camera in unstack_cameras(cameras)
-        ]
-        return stack_cameras(moved)
+        return stack_cameras([prepare_camera(camera, self.there, WHERE) for camera in unstack_cameras(cameras)])
 
     def restore_image(self, image: UInt8[np.ndarray, "side side 3"]) -> UInt8[np.ndarray, "height width 3"]:
         """From a square back to the size of the images."""
-        return _move_pixels(image, self.steps_back)
+        return _resize(image, self.back)
 
 
-def _preparation(width: int, height: int, fit: Fit, resampling: str = "lanczos") -> ImagePreparation:
-    return ImagePreparation.model_validate(
-        {
-            "size": (width, height),
-            "fit": fit,
-            "filter": resampling,
-            "antialias": True,
-            "background": PADDING,
-            "alpha": "drop",
-        }
-    )
+def _plan_resize(width: int, height: int, resampling: str) -> ImagePreparation:
+    fields = {"size": (width, height), "fit": Fit.STRETCH, "filter": resampling, "antialias": True}
+    return ImagePreparation.model_validate({**fields, "background": "none", "alpha": "drop"})
 
 
-def _move_pixels(
-    image: UInt8[np.ndarray, "height width 3"], steps: tuple[ImagePreparation, ...]
+def _resize(
+    image: UInt8[np.ndarray, "height width 3"], plan: ImagePreparation
 ) -> UInt8[np.ndarray, "height2 width2 3"]:
-    for step in steps:
-        height, width = image.shape[:2]
-        image = prepare_image(image, Camera(np.eye(4), np.eye(3), width, height), None, step, WHERE).image
-    return image
+    # Pixels only: the camera that `prepare_image` moves along is a placeholder of the same size.
+    height, width = image.shape[:2]
+    return prepare_image(image, Camera(np.eye(4), np.eye(3), width, height), None, plan, WHERE).image
 
 
 def read_steps(text: str) -> int:

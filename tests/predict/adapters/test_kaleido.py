@@ -92,24 +92,14 @@ def test_the_model_gets_squares_of_its_size_in_its_range_and_the_seed_of_the_gen
 
 @pytest.mark.parametrize(("width", "height"), [(48, 30), (29, 47), (16, 16), (10, 10)])
 def test_K_moves_with_the_pixels(width: int, height: int) -> None:
-    """A point seen at a relative place of the image is seen at the place of the padded square where that pixel went."""
+    """A point is seen at the same relative place of the square as of the image."""
     before = camera(width, height)
     square = Square(width, height, 16)
     moved = unstack_cameras(square.move_cameras(stack_cameras([before])))[0]
     points = np.random.default_rng(0).normal(loc=(0, 0, 6), size=(20, 3))
-    whole = max(width, height)
-    padding = np.array([(whole - width) // 2, (whole - height) // 2])
-    expected = (project(before, points).pixels + padding) * 16 / whole
+    expected = project(before, points).pixels * [16 / width, 16 / height]
     np.testing.assert_allclose(project(moved, points).pixels, expected, rtol=0, atol=1e-9)
     assert (moved.width, moved.height) == (16, 16)
-
-
-def test_the_padding_lands_where_K_says(calls: list[dict[str, Any]]) -> None:
-    """A white image stays white inside the window that the moved camera gives it, and padding is outside."""
-    images = np.full((1, 24, 48, 3), 255, np.uint8)
-    moved = Square(48, 24, 48).move_images(images)
-    assert (moved[0, :, 12:36] == 1).all()
-    assert (moved[0, :, :12] < 0.6).all() and (moved[0, :, 36:] < 0.6).all()
 
 
 def test_the_card_names_weights_settings_and_training_data() -> None:
@@ -121,7 +111,7 @@ def test_the_card_names_weights_settings_and_training_data() -> None:
         ("worlds",),
     )
     assert card.settings["steps"] == 4
-    assert "letter-box" in str(card.settings["fit"])
+    assert "stretch" in str(card.settings["fit"])
     fewer = Kaleido("tiny", StandIn(), 2).describe()  # type: ignore[arg-type]
     retrained = Kaleido("tiny", StandIn(weights_sha256="1" * 64), 4).describe()  # type: ignore[arg-type]
     assert len({card.fingerprint, fewer.fingerprint, retrained.fingerprint}) == 3
