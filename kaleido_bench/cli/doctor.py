@@ -82,7 +82,7 @@ def check_devices() -> list[Check]:
     except Exception as error:
         return [Check("devices", "torch", "broken", f"cannot be imported ({error})", "Install torch again.")]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    checks = [Check("devices", "cpu", "ok", f"{cores} cores, torch uses {torch.get_num_threads()} threads")]
+    checks = [Check("devices", "cpu", "ok", f"cores {cores}, torch threads {torch.get_num_threads()}")]
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     for index in range(gpus):
         free, total = torch.cuda.mem_get_info(index)
@@ -129,8 +129,9 @@ def check_data(data_dir: Path | None) -> list[Check]:
                 Check("data", str(row["data set"]), "broken", f"{scenes} scenes", "Install the package again.")
             )
         else:
-            fix = f"Put {root} below the folder that --data or KBENCH_DATA names."
-            checks.append(Check("data", str(row["data set"]), "missing", f"{scenes} scenes below {data_dir}", fix))
+            fix = f"Put {root}/ below the folder that KBENCH_DATA or --data names."
+            where = f"below {data_dir}" if data_dir else "and no data directory"
+            checks.append(Check("data", str(row["data set"]), "missing", f"{scenes} scenes {where}", fix))
     return checks
 
 

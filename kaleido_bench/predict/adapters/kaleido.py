@@ -2,8 +2,8 @@
 
 The model renders squares of the side it was trained at. Images of another size are resampled there with Pillow's
 Lanczos filter, each axis by its own ratio, and predictions back with bicubic, whose overshoot is smaller. K moves with
-the pixels: the model is told of the unequal focal lengths. On 5 real scenes at 256x144 this gave kaleido@tiny 14.6, 16.9
-and 17.6 dB from 1, 3 and 6 references, and padding to a square on gray 13.9, 16.0 and 16.8.
+the pixels: the model is told of the unequal focal lengths. On 5 real scenes at 256x144 this gave kaleido@tiny 14.6,
+16.9 and 17.6 dB from 1, 3 and 6 references, and padding to a square on gray 13.9, 16.0 and 16.8.
 """
 
 from __future__ import annotations
