@@ -25,7 +25,7 @@ from kaleido_bench.predict.execution.devices import check_device
 from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers, build_requested, choose_device
 from kaleido_bench.predict.runner import PredictOutcome, PredictPlan, Report, Task, predict_run
 from kaleido_bench.predict.sessions import describe_session
-from kaleido_bench.predictions import Deviations, Run, create_run, run_folder, select_items
+from kaleido_bench.predictions import Deviations, Run, create_run, open_run, run_folder, select_items
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 
 if TYPE_CHECKING:
@@ -177,7 +177,9 @@ def _open(call: Call, pair: Pair, adapter: Adapter) -> Run:
         "settings": {**card.settings},
         "training_data": None if card.training_data is None else list(card.training_data),
     }
-    return create_run(call.out, pair.loaded, model=pair.label, adapter=plain, fingerprint=card.fingerprint)
+    run = create_run(call.out, pair.loaded, model=pair.label, adapter=plain, fingerprint=card.fingerprint)
+    # Read back, so that a result says the same, to the order of its keys, in this call and in one that continues it.
+    return open_run(run.path)
 
 
 @contextmanager

@@ -147,6 +147,8 @@ def test_the_reference_model_gives_the_same_bytes_on_one_worker_and_two(tiny: Pa
     assert len(pngs) == 8
     for path in (*pngs, Path("result.json")):
         assert (first / path).read_bytes() == (second / path).read_bytes()
+    again = kbench("run", *arguments, "--out", tiny / "one", "--model-arg", "steps=2")
+    assert "nothing to do: 4 of 4 predictions, scores and result are there" in again.err
 
 
 def write_smoke_checkpoint(folder: Path) -> Path:
