@@ -1,4 +1,5 @@
-"""Where a training step's time goes: compile, render, forward + backward, optimizer; on one GPU, beside eager and beside the roofline.
+"""Where a training step's time goes: compile, render, forward + backward, optimizer; on one GPU, beside eager and
+beside the roofline.
 
     python benchmarks/training.py [preset]
 
@@ -12,13 +13,13 @@ import time
 
 import torch
 
-from reference_model.config import PRESETS
+from reference_model.config import PRESETS, Preset
 from reference_model.flow import velocity_loss
-from reference_model.held_out import render_batch
 from reference_model.model import Kaleido, Views, forward_flops
 from reference_model.optim import build_optimizers
-from reference_model.train import WorldStream
-from reference_model.worlds.render import render_worlds, trace
+from reference_model.train import WorldStream, compile_parts
+from reference_model.worlds.cameras import build_intrinsics
+from reference_model.worlds.render import Tracer, render_worlds, trace
 
 
 def timed(function, repeats: int) -> float:
@@ -40,57 +41,57 @@ def once(function) -> float:
     return time.perf_counter() - begun
 
 
+def build(preset: Preset, compiled: bool) -> tuple[Kaleido, Tracer]:
+    torch.manual_seed(0)
+    model = Kaleido(preset.model).cuda()
+    return model, compile_parts(model) if compiled else trace
+
+
+def time_stage(preset: Preset, model: Kaleido, tracer: Tracer, size: int, scenes: int, label: str) -> None:
+    """Print the parts of a step at one resolution."""
+    views, patch = preset.model.max_views, preset.model.patch
+    optimizers = build_optimizers(model, preset.train)
+    drawn = WorldStream(views, scenes, 0, "cuda").step(0)
+    tokens_per_view = (size // patch) ** 2
+    tokens = torch.randn(scenes, views, tokens_per_view, 3 * patch**2, device="cuda")
+    t = torch.rand(scenes, device="cuda")
+
+    def render() -> None:
+        render_worlds(drawn.worlds, drawn.rig, size, tracer=tracer, scenes_at_once=min(32, scenes))
+
+    def step(references: int) -> None:
+        cameras = Views(drawn.poses, build_intrinsics(drawn.rig, size), references, size, size)
+        with torch.autocast("cuda", torch.bfloat16):
+            out = model(tokens, t, cameras)
+        velocity_loss(out, tokens[:, references:], t, 0.2).backward()
+
+    def update() -> None:
+        for optimizer in optimizers:
+            optimizer.step()
+
+    firsts = once(render), once(lambda: step(1)), once(lambda: [step(r) for r in range(2, views - 1)])
+    print(f"{label} {size} px, {scenes} scenes: first calls: render {firsts[0]:.0f} s, step {firsts[1]:.0f} s, "
+          f"other splits {firsts[2]:.0f} s; render {1e3 * timed(render, 5):.1f} ms")  # fmt: skip
+    for references in (1, 4):
+        seconds = timed(lambda: step(references), 10)  # noqa: B023
+        flops = 3 * scenes * forward_flops(preset.model, references, views - references, tokens_per_view)
+        print(
+            f"  {references} references: forward + backward {1e3 * seconds:.1f} ms, {flops / seconds / 1e12:.0f} TFLOP/s"
+        )
+    peak = torch.cuda.max_memory_allocated() / 2**30
+    print(f"  optimizers {1e3 * timed(update, 10):.1f} ms; peak {peak:.1f} GiB", flush=True)
+
+
 def main() -> None:
     preset = PRESETS[sys.argv[1] if len(sys.argv) > 1 else "tiny"]()
     torch.set_float32_matmul_precision("high")
-    torch._dynamo.config.cache_size_limit = 64
-    views = preset.model.max_views
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     print(f"ceiling: bf16 8192^3 product {2 * 8192**3 / timed(lambda: a @ a, 20) / 1e12:.0f} TFLOP/s", flush=True)
     for compiled in (True, False):
-        torch.manual_seed(0)
-        model = Kaleido(preset.model).cuda()
-        tracer = torch.compile(trace, dynamic=False) if compiled else trace
-        if compiled:
-            for block in model.blocks:
-                block.compile(dynamic=False)
-        optimizers = build_optimizers(model, preset.train)
+        model, tracer = build(preset, compiled)
         for stage in preset.train.stages:
-            scenes = stage.scenes if compiled else 8
-            drawn = WorldStream(views, scenes, 0, "cuda").step(0)
-            render = lambda: render_worlds(
-                drawn.worlds, drawn.rig, stage.image_size, tracer=tracer, scenes_at_once=min(32, scenes)
-            )  # noqa: B023, E731
-            first_render = once(render)
-            seconds_render = timed(render, 3)
-            batch = render_batch(1, scenes, views, stage.image_size, "cuda", None if not compiled else tracer)
-            patch = preset.model.patch
-            n = (stage.image_size // patch) ** 2
-            tokens = torch.randn(scenes, views, n, 3 * patch**2, device="cuda")
-            t = torch.rand(scenes, device="cuda")
-
-            def step(references: int) -> None:
-                cameras = Views(batch.c2w, batch.intrinsics, references, stage.image_size, stage.image_size)  # noqa: B023
-                with torch.autocast("cuda", torch.bfloat16):
-                    out = model(tokens, t, cameras)  # noqa: B023
-                velocity_loss(out, tokens[:, references:], t, 0.2).backward()  # noqa: B023
-
-            def update() -> None:
-                for optimizer in optimizers:  # noqa: B023
-                    optimizer.step()
-
-            first = once(lambda: step(1))
-            others = once(lambda: [step(r) for r in range(2, views - 1)])
-            for references in (1, 4):
-                seconds = timed(lambda: step(references), 5)  # noqa: B023
-                flops = 3 * scenes * forward_flops(preset.model, references, views - references, n)
-                print(
-                    f"{'compiled' if compiled else 'eager'} {stage.image_size} px, {scenes} scenes, {references} references: "
-                    f"forward+backward {1e3 * seconds:.1f} ms, {flops / seconds / 1e12:.0f} TFLOP/s; render {1e3 * seconds_render:.1f} ms; "
-                    f"optimizers {1e3 * timed(update, 5):.1f} ms; first calls: render {first_render:.0f} s, step {first:.0f} s, "
-                    f"other splits {others:.0f} s; peak {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB",
-                    flush=True,
-                )
+            scenes = stage.scenes if compiled else 8  # eager keeps every intermediate
+            time_stage(preset, model, tracer, stage.image_size, scenes, "compiled" if compiled else "eager")
 
 
 if __name__ == "__main__":

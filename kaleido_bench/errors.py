@@ -19,4 +19,6 @@ class BenchError(Exception):
 
 
 class IncompleteError(Exception):
-    """The call was right, but something it needs is not all there. The command line prints the message and exits with 1."""
+    """The call was right, but something it needs is not all there. The command line prints the message and exits with
+    1.
+    """

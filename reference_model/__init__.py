@@ -1,8 +1,10 @@
-"""Kaleido, the reference model: rendering as sequence-to-sequence image synthesis (arXiv 2510.04236), small and trainable here.
+"""Kaleido, the reference model: rendering as sequence-to-sequence image synthesis (arXiv 2510.04236), small and
+trainable here.
 
-Where the paper's value is not known, the choice is this project's own and the docstring says so. Read in the order of the data's
+Where the paper's value is not known, the choice is this project's own and the docstring says so. Read in the order of
+the data's
 road: config, positions, attention, blocks, model, flow, sampler, inference; then worlds and train.
 
-Shapes, used throughout: b scenes, v views (r reference views, then t target views), n tokens in a view, s = v * n tokens in a
-scene, d width, h heads, c channels of a head, p side of a patch in pixels.
+Shapes, used throughout: b scenes, v views (r reference views, then t target views), n tokens in a view, s = v * n
+tokens in a scene, d width, h heads, c channels of a head, p side of a patch in pixels.
 """

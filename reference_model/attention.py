@@ -1,4 +1,6 @@
-"""One attention for every layer. References are blind to targets, so what they compute never depends on noise and can be kept."""
+"""One attention for every layer. References are blind to targets, so what they compute never depends on noise and can
+be kept.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ def attend_across(
 ) -> Float[Tensor, "b v n h c"]:
     """Cross-frame attention: reference tokens see the references, target tokens see everything.
 
-    `references` is a number in a CPU tensor: as a plain int it would be a constant of the compiled graph, one compilation per value.
+    `references` is a number in a CPU tensor: as a plain int it would be a constant of the compiled graph, one
+    compilation per value.
     """
     count = int(references)
     out: list[Tensor] = []

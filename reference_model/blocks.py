@@ -1,7 +1,8 @@
-"""One block: attention within each view, attention across views, SwiGLU; each normalised, scaled and gated by the noise level.
+"""One block: attention within each view, attention across views, SwiGLU; each normalised, scaled and gated by the
+noise level.
 
-The modulation (AdaIN, as in DiT) is shared: one network makes it from t for all blocks, and each block adds its own learned table
-(the form of PixArt; ours, the paper says only AdaIN).
+The modulation (AdaIN, as in DiT) is shared: one network makes it from t for all blocks, and each block adds its own
+learned table (the form of PixArt; ours, the paper says only AdaIN).
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Attention(nn.Module):
         self.k_gain = nn.Parameter(torch.ones(config.head_channels))
 
     def act(self, x: Tensor, actions: Actions, pose: Tensor, sign: int) -> Tensor:
-        """Apply the pose matrix to the first channels and turn the others by sign times the token's angle; in float32 or wider."""
+        """Apply the pose matrix to the first channels and turn the others by sign times the token's angle; in float32
+        or wider.
+        """
         kind, x = x.dtype, widen(x)
         turned = rotate(x[..., self.pose :], actions.cos, sign * actions.sin)
         if not self.pose:  # within a view the pose block would cancel
@@ -49,7 +52,11 @@ class Attention(nn.Module):
         q = self.act(q, actions, actions.w2c.mT, -1)
         k = self.act(k, actions, actions.c2w, -1)
         v = self.act(v, actions, actions.c2w, -1)
-        out = attend_across(q, k, v, references) if self.across else attend_within(q, k, v)
+        # torch.compiler.disable loses the signatures of both.
+        if self.across:
+            out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
+        else:
+            out = attend_within(q, k, v)  # pyright: ignore[reportCallIssue]
         return self.out(self.act(out, actions, actions.w2c, 1).flatten(-2))
 
 
@@ -80,7 +87,7 @@ class Block(nn.Module):
         within: Actions,
         references: Tensor,
     ) -> Float[Tensor, "b v n d"]:
-        m = (modulation + self.table).to(x.dtype)[:, :, None].unbind(-2)  # nine of b v 1 d
+        m = (modulation + self.table).to(x.dtype)[:, :, None].unbind(-2)  # nine of b v 1 d: shift, scale, gate, thrice
         x = x + m[2] * self.spatial(normalise(x) * (1 + m[1]) + m[0], within, references)
         x = x + m[5] * self.temporal(normalise(x) * (1 + m[4]) + m[3], across, references)
         return x + m[8] * self.mlp(normalise(x) * (1 + m[7]) + m[6])

@@ -23,7 +23,9 @@ def write_checkpoint(
     card: dict[str, object],
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
-    """Write model-00001-of-0000N.safetensors, preset.json and card.json (what it was trained on, with what compute and scores)."""
+    """Write model-00001-of-0000N.safetensors, preset.json and card.json (what it was trained on, with what compute
+    and scores).
+    """
     shards: list[dict[str, Tensor]] = [{}]
     room = max_shard_bytes
     for name, tensor in weights.items():

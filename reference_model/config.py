@@ -1,6 +1,7 @@
 """What a model, its flow and its training are made of: frozen records, and presets as functions.
 
-A field without a default has no safe one. A checkpoint holds these records as JSON and is read back through `from_json`.
+A field without a default has no safe one. A checkpoint holds these records as JSON and is read back through
+`from_json`.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class ModelConfig:
         rest = self.head_channels - self.pose_channels
         if self.pose_channels % 4 or rest < 0 or rest % 4:
             raise ValueError(
-                f"pose_channels {self.pose_channels} of {self.head_channels} channels: both it and the rest must be multiples of 4"
+                f"pose_channels {self.pose_channels} of {self.head_channels} channels: it and the rest must divide by 4"
             )
         if self.image_size % self.patch:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch {self.patch}")
@@ -41,7 +42,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """How noise levels are drawn in training. Kaleido samples biased towards noise; its values are not published, these are ours."""
+    """How noise levels are drawn in training. Kaleido samples biased towards noise; its values are not published,
+    these are ours.
+    """
 
     logit_mean: float  # t = sigmoid(mean + std z): mean > 0 is biased towards noise; log SNR has mean -2 mean
     logit_std: float

@@ -37,7 +37,9 @@ def velocity_from_clean(noisy: Tensor, clean: Tensor, t: float) -> Tensor:
 
 
 def velocity_loss(predicted: Tensor, clean: Tensor, t: Float[Tensor, " b"], min_t: float) -> Float[Tensor, ""]:
-    """Mean squared error of the velocity that a clean prediction implies: ||x_0 - x_0'||^2 / t^2, with t at least min_t."""
+    """Mean squared error of the velocity that a clean prediction implies: ||x_0 - x_0'||^2 / t^2, with t at least
+    min_t.
+    """
     error = (predicted.float() - clean.float()).square().flatten(1).mean(1)
     return (error / t.clamp(min=min_t).square()).mean()
 

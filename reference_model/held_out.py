@@ -1,4 +1,6 @@
-"""Scores on worlds never trained on, beside the nearest reference view. A training-time look, not a benchmark result: that is kbench's."""
+"""Scores on worlds never trained on, beside the nearest reference view. A training-time look, not a benchmark result:
+that is kbench's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from reference_model.model import Kaleido, Views
 from reference_model.positions import normalise_poses
 from reference_model.sampler import build_levels, integrate_euler
 from reference_model.worlds.cameras import build_intrinsics, draw_rig
-from reference_model.worlds.render import render_worlds
+from reference_model.worlds.render import Tracer, render_worlds, trace
 from reference_model.worlds.scenes import draw_worlds, to_device
 
 HELD_OUT_SEED = 10**9  # training draws from seeds below this one
@@ -25,21 +27,22 @@ class Batch(NamedTuple):
     intrinsics: Float[Tensor, "b v 3 3"]
 
 
-def render_batch(seed: int, scenes: int, views: int, size: int, device: str, tracer=None) -> Batch:
+def render_batch(seed: int, scenes: int, views: int, size: int, device: str, tracer: Tracer = trace) -> Batch:
     """Draw and render worlds: a seed is a batch."""
     generator = torch.Generator().manual_seed(seed)
     rig = draw_rig(scenes, views, generator)
     worlds = draw_worlds(scenes, rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
     intrinsics, c2w = build_intrinsics(rig, size), normalise_poses(rig.c2w)
-    options = {} if tracer is None else {"tracer": tracer}
     images = render_worlds(
-        to_device(worlds, device), to_device(rig, device), size, scenes_at_once=min(32, scenes), **options
+        to_device(worlds, device), to_device(rig, device), size, scenes_at_once=min(32, scenes), tracer=tracer
     )
     return Batch(images, c2w.to(device), intrinsics.to(device))
 
 
 def psnr(predicted: Tensor, truth: Tensor) -> Tensor:
-    """One value per image, after rounding to 8 bits, capped at 60 dB so that a copied plain image does not decide a mean."""
+    """One value per image, after rounding to 8 bits, capped at 60 dB so that a copied plain image does not decide a
+    mean.
+    """
     error = ((predicted.clamp(0, 1) * 255).round() - (truth * 255).round()).square().flatten(-3).mean(-1) / 255**2
     return -10 * torch.log10(error.clamp(min=1e-6))
 
@@ -80,7 +83,7 @@ def score_held_out(
     scenes: int,
     shift_mean: float,
     steps: tuple[int, ...],
-    tracer=None,
+    tracer: Tracer = trace,
 ) -> list[dict[str, float]]:
     """Mean PSNR in dB on held-out worlds for 1, 3 and 5 references, for the nearest view and each number of steps."""
     batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, tracer)

@@ -54,8 +54,9 @@ def load_model(variant: str | Path = "tiny", device: str = "cpu") -> LoadedModel
 def choose_references(
     reference_c2w: Float[Tensor, "reference 4 4"], target_c2w: Float[Tensor, "target 4 4"], limit: int
 ) -> list[int]:
-    """The `limit` references nearest to the targets: by the centre's distance, in spreads of the centres, plus the angle between the
-    viewing directions in radians, smallest over the targets. All of them, in order, when there are no more than `limit`.
+    """The `limit` references nearest to the targets: by the centre's distance, in spreads of the centres, plus the
+    angle between the viewing directions in radians, smallest over the targets. All of them, in order, when there are
+    no more than `limit`.
     """
     count = reference_c2w.shape[0]
     if count <= limit:
@@ -85,7 +86,8 @@ def render_views(
 
     Args:
         reference_images: in [0, 1], square, `image_size` on each side.
-        reference_c2w, target_c2w: camera-to-world, OpenCV axes, in any world frame and unit: they are normalised here, together.
+        reference_c2w, target_c2w: camera-to-world, OpenCV axes, in any world frame and unit: they are normalised
+            here, together.
         reference_intrinsics, target_intrinsics: K in pixels of those images.
         steps: Euler steps.
         seed: of the noise; each target has noise of its own, so a chunk's size moves none.

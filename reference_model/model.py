@@ -1,7 +1,8 @@
 """Kaleido: clean reference tokens and noised target tokens in one sequence, the clean targets out.
 
-The network predicts the clean image (x-prediction: it works on raw pixel patches, where noise and velocity do not, arXiv 2511.13720);
-`flow.py` turns that into a velocity. One noise level per scene, shared by its targets; references are always at t = 0.
+The network predicts the clean image (x-prediction: it works on raw pixel patches, where noise and velocity do not,
+arXiv 2511.13720); `flow.py` turns that into a velocity. One noise level per scene, shared by its targets; references
+are always at t = 0.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from reference_model.positions import build_actions, camera_rays, widen
 
 
 class Views(NamedTuple):
-    """Cameras of a batch, references first. K in pixels of the images' size; c2w normalised (positions.normalise_poses)."""
+    """Cameras of a batch, references first. K in pixels of the images' size; c2w normalised
+    (positions.normalise_poses).
+    """
 
     c2w: Float[Tensor, "b v 4 4"]
     intrinsics: Float[Tensor, "b v 3 3"]
@@ -38,7 +41,7 @@ class TimeEmbedding(nn.Module):
 
     def forward(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 9 d"]:
         speeds = torch.exp(torch.linspace(0.0, math.log(1000.0), self.frequencies, device=t.device))
-        angles = t[..., None].to(self.net[0].weight.dtype) * speeds
+        angles = t[..., None].to(next(self.net.parameters()).dtype) * speeds
         return self.net(torch.cat([angles.cos(), angles.sin()], -1)).unflatten(-1, (MODULATIONS, -1))
 
 
@@ -97,7 +100,9 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def forward_flops(config: ModelConfig, references: int, targets: int, tokens_per_view: int) -> int:
-    """Exact multiply-add FLOPs (2 each) of the matrix products and attentions of one scene's forward pass; training is 3 times this."""
+    """Exact multiply-add FLOPs (2 each) of the matrix products and attentions of one scene's forward pass; training
+    is 3 times this.
+    """
     d, n, views = config.width, tokens_per_view, references + targets
     pixels = 3 * config.patch**2
     linear = 2 * (8 * d * d + 3 * d * config.mlp_width) * views * n

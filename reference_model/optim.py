@@ -1,6 +1,7 @@
 """Muon for the matrices inside the blocks, AdamW for everything else.
 
-`BatchedMuon` equals `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` (a test says so) but orthogonalises all matrices of one shape in one
+`BatchedMuon` equals `torch.optim.Muon(adjust_lr_fn="match_rms_adamw")` (a test says so) but orthogonalises all
+matrices of one shape in one
 batched product: one at a time, its many small kernels took 20 ms of an 85 ms step (docs/log.md, 2026-11-22, 2).
 """
 
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 
 from reference_model.config import TrainConfig
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # Jordan et al., 2024: a quintic that drives singular values towards 1 in five steps
+# Jordan et al., 2024: a quintic that drives singular values towards 1 in five steps.
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
@@ -30,7 +32,9 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
 
 
 class BatchedMuon(torch.optim.Optimizer):
-    """Momentum 0.95, Nesterov, decoupled weight decay, updates scaled to AdamW's size: 0.2 sqrt(max(rows, columns)) (arXiv 2502.16982)."""
+    """Momentum 0.95, Nesterov, decoupled weight decay, updates scaled to AdamW's size: 0.2 sqrt(max(rows, columns))
+    (arXiv 2502.16982).
+    """
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, weight_decay: float, momentum: float = 0.95) -> None:
         super().__init__(list(params), {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
@@ -38,12 +42,12 @@ class BatchedMuon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            by_shape: dict[torch.Size, list[Tensor]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
                     by_shape.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in by_shape.items():
-                gradients = [p.grad for p in parameters]
+                gradients = [p.grad for p in parameters if p.grad is not None]
                 for p in parameters:
                     self.state[p].setdefault("momentum_buffer", torch.zeros_like(p))
                 buffers = [self.state[p]["momentum_buffer"] for p in parameters]

@@ -1,14 +1,16 @@
 """Where a token is: its pixel patch, its camera, and how attention sees only the difference between two such places.
 
-Geometric Transform Attention (GTA, arXiv 2310.10375): a token a has a block-diagonal action rho_a on a head's channels, and attention
-runs on rho_a^T q, rho_b^-1 k, rho_b^-1 v, with rho_a applied to the output. Scores and values then depend on rho_a rho_b^-1 alone.
-Two blocks here:
+Geometric Transform Attention (GTA, arXiv 2310.10375): a token a has a block-diagonal action rho_a on a head's
+channels, and attention runs on rho_a^T q, rho_b^-1 k, rho_b^-1 v, with rho_a applied to the output. Scores and values
+then depend on rho_a rho_b^-1 alone. Two blocks here:
 
-- **pose**: the 4x4 world-to-camera matrix E on consecutive 4-vectors. E E'^-1 carries camera b's frame into camera a's, so a change of
-  the world frame cancels. E is not orthogonal: q takes E^T, k and v take E^-1, the output takes E.
-- **position**: rotations by the angle of the patch centre, in image widths (2-D RoPE); orthogonal, so transpose is inverse.
+- **pose**: the 4x4 world-to-camera matrix E on consecutive 4-vectors. E E'^-1 carries camera b's frame into camera
+  a's, so a change of the world frame cancels. E is not orthogonal: q takes E^T, k and v take E^-1, the output takes E.
+- **position**: rotations by the angle of the patch centre, in image widths (2-D RoPE); orthogonal, so transpose is
+  inverse.
 
-Within one image every token has the same camera and the pose block cancels exactly, so spatial attention uses the position block only.
+Within one image every token has the same camera and the pose block cancels exactly, so spatial attention uses the
+position block only.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ from torch import Tensor
 
 
 class Actions(NamedTuple):
-    """The transforms of one batch, built once and used by every block. Float32: translations enter dot products unbounded."""
+    """The transforms of one batch, built once and used by every block. Float32: translations enter dot products
+    unbounded.
+    """
 
     w2c: Float[Tensor, "b v 4 4"]
     c2w: Float[Tensor, "b v 4 4"]
@@ -45,8 +49,9 @@ def invert_rigid(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"
 def build_actions(c2w: Float[Tensor, "b v 4 4"], rows: int, columns: int, position_channels: int) -> Actions:
     """Actions for images cut into rows x columns patches; half of position_channels turn with x, half with y.
 
-    Angles are in normalised coordinates (the image's longer side is 1), so that a model trained at one resolution reads another. The
-    fastest frequency turns pi between neighbours of a 32-patch grid (ours), the slowest a quarter turn over the image.
+    Angles are in normalised coordinates (the image's longer side is 1), so that a model trained at one resolution
+    reads another. The fastest frequency turns pi between neighbours of a 32-patch grid (ours), the slowest a quarter
+    turn over the image.
     """
     c2w = widen(c2w)
     frequencies = position_channels // 4
@@ -72,7 +77,9 @@ def rotate(
 
 
 def apply_pose(x: Float[Tensor, "b v n h c"], matrix: Float[Tensor, "b v 4 4"]) -> Float[Tensor, "b v n h c"]:
-    """Multiply each consecutive 4-vector of the channels by the view's 4x4 matrix (products and sums, so that it fuses)."""
+    """Multiply each consecutive 4-vector of the channels by the view's 4x4 matrix (products and sums, so that it
+    fuses).
+    """
     vectors = x.unflatten(-1, (-1, 1, 4))  # b v n h c/4 1 4
     return (vectors * matrix[:, :, None, None, None]).sum(-1).flatten(-2)
 
@@ -80,10 +87,11 @@ def apply_pose(x: Float[Tensor, "b v n h c"], matrix: Float[Tensor, "b v 4 4"]) 
 def normalise_poses(c2w: Float[Tensor, "b v 4 4"]) -> Float[Tensor, "b v 4 4"]:
     """Bring any scene to one size: the point all cameras look at goes to the origin, their mean distance from it to 1.
 
-    GTA sees no change of the world frame but does see scale. The focus is the least-squares point nearest to the optical axes,
-    (sum_i I - f_i f_i^T) p = sum_i (I - f_i f_i^T) c_i, with a weak prior at 4 spreads in front of the cameras, which decides where axes
-    are parallel; the distance is at least half the spread of the centres, which decides where cameras look outwards. Ours: the paper does
-    not say. It reads every camera of the request, references and targets.
+    GTA sees no change of the world frame but does see scale. The focus is the least-squares point nearest to the
+    optical axes, (sum_i I - f_i f_i^T) p = sum_i (I - f_i f_i^T) c_i, with a weak prior at 4 spreads in front of the
+    cameras, which decides where axes are parallel; the distance is at least half the spread of the centres, which
+    decides where cameras look outwards. Ours: the paper does not say. It reads every camera of the request,
+    references and targets.
     """
     c2w = c2w.double()
     centre, forward = c2w[..., :3, 3], c2w[..., :3, 2]
@@ -104,9 +112,11 @@ def normalise_poses(c2w: Float[Tensor, "b v 4 4"]) -> Float[Tensor, "b v 4 4"]:
 
 
 def camera_rays(intrinsics: Float[Tensor, "b v 3 3"], height: int, width: int, patch: int) -> Float[Tensor, "b v n 4"]:
-    """What GTA cannot see, the focal length: each patch's centre direction (x/z, y/z) in its own camera, and half its extent.
+    """What GTA cannot see, the focal length: each patch's centre direction (x/z, y/z) in its own camera, and half its
+    extent.
 
-    A pinhole's directions are linear in the pixel, so these four numbers hold every pixel's ray. K is in pixels of height x width.
+    A pinhole's directions are linear in the pixel, so these four numbers hold every pixel's ray. K is in pixels of
+    height x width.
     """
     rows, columns = height // patch, width // patch
     y = (torch.arange(rows, device=intrinsics.device) + 0.5) * patch

@@ -1,8 +1,11 @@
-"""From noise to target views: Euler steps along the velocity. One step from pure noise is the posterior mean, which maximises PSNR."""
+"""From noise to target views: Euler steps along the velocity. One step from pure noise is the posterior mean, which
+maximises PSNR.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -18,7 +21,7 @@ def integrate_euler(
 ) -> Float[Tensor, "b target n pixels"]:
     """Follow the path through `levels` (falling, from 1 to 0). `denoise(x_t, t)` predicts the clean tokens."""
     x = noise
-    for t, following in zip(levels, levels[1:], strict=False):
+    for t, following in pairwise(levels):
         clean = denoise(x, torch.full((x.shape[0],), t, device=x.device))
         if following == 0:  # the last step of the line ends at the prediction itself
             return clean

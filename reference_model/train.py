@@ -1,7 +1,9 @@
-"""Train a preset on procedural worlds: `python -m reference_model.train tiny --minutes 9 --out DIR`. Read top to bottom.
+"""Train a preset on procedural worlds: `python -m reference_model.train tiny --minutes 9 --out DIR`. Read top to
+bottom.
 
-A run is a stretch of time, cut into stages of rising resolution; the learning rate follows the share of the time that has passed.
-Every line of the log carries the loss and the model FLOP/s reached. What comes out is the running average of the weights, in bfloat16.
+A run is a stretch of time, cut into stages of rising resolution; the learning rate follows the share of the time that
+has passed. Every line of the log carries the loss and the model FLOP/s reached. What comes out is the running average
+of the weights, in bfloat16.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from reference_model.optim import build_optimizers, learning_rate_factor
 from reference_model.positions import normalise_poses
 from reference_model.view_sampling import draw_reference_count
 from reference_model.worlds.cameras import Rig, build_intrinsics, draw_rig
-from reference_model.worlds.render import render_worlds, trace
+from reference_model.worlds.render import Tracer, render_worlds, trace
 from reference_model.worlds.scenes import Worlds, draw_worlds, select, to_device
 
 
@@ -39,7 +41,9 @@ class StepWorlds(NamedTuple):
 
 
 class WorldStream:
-    """Worlds and rigs, drawn ahead of time on a CPU thread, a block of steps at once. Block i is a pure function of (seed, i)."""
+    """Worlds and rigs, drawn ahead of time on a CPU thread, a block of steps at once. Block i is a pure function of
+    (seed, i).
+    """
 
     def __init__(self, views: int, scenes: int, seed: int, device: str, block_scenes: int = 2048) -> None:
         self.views, self.scenes, self.seed, self.device = views, scenes, seed, device
@@ -71,7 +75,7 @@ def loss_of_step(
     references: int,
     size: int,
     generator: torch.Generator,
-    tracer,
+    tracer: Tracer,
 ) -> Tensor:
     """Render, noise the targets, predict them, compare."""
     rig = drawn.rig
@@ -98,89 +102,119 @@ def stage_at(preset: Preset, progress: float) -> tuple[int, Stage]:
     return len(preset.train.stages) - 1, preset.train.stages[-1]
 
 
-def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int | None, compiled: bool) -> None:
-    config, views = preset.train, preset.model.max_views
-    torch.manual_seed(config.seed)
-    model = Kaleido(preset.model).to(device)
-    averaged = Kaleido(preset.model).to(device).eval().requires_grad_(False)
-    averaged.load_state_dict(model.state_dict())
-    tracer = trace
-    if compiled:  # block by block: the whole model takes minutes to compile
-        torch._dynamo.config.cache_size_limit = 64
-        tracer = torch.compile(trace, dynamic=False)
-        for block in model.blocks:
-            block.compile(dynamic=False)
-    optimizers = build_optimizers(model, config)
-    generator = torch.Generator(device).manual_seed(config.seed)
-    parameters, running = list(model.parameters()), list(averaged.parameters())
-    print(json.dumps({"parameters": count_parameters(model), "device": device, "torch": torch.__version__}), flush=True)
+class Log:
+    """One JSON line each 100 steps: where the run is, the loss, what the device does. Stops a run that has diverged."""
 
-    out.mkdir(parents=True, exist_ok=True)
-    begun = marked = time.monotonic()
-    step, marked_step, marked_flops, flops, last_stage, stream = 0, 0, 0.0, 0.0, -1, None
-    losses: list[Tensor] = []
-    while True:
-        elapsed = time.monotonic() - begun
-        progress = step / max_steps if max_steps else elapsed / (60 * minutes)
-        if progress >= 1:
-            break
-        number, stage = stage_at(preset, progress)
-        if number != last_stage:
-            stream, first_step, last_stage = (
-                WorldStream(views, stage.scenes, config.seed * 101 + number, device),
-                step,
-                number,
-            )
-        assert stream is not None
-        references = draw_reference_count(step, config.seed, views)
-        loss = loss_of_step(
-            model, stream.step(step - first_step), preset, references, stage.image_size, generator, tracer
-        )
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
-        factor = learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * factor
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        decay = min(config.ema_decay, (1 + step) / (10 + step))
-        with torch.no_grad():
-            torch._foreach_lerp_(running, parameters, 1 - decay)
-        per_view = (stage.image_size // preset.model.patch) ** 2
-        flops += 3 * stage.scenes * forward_flops(preset.model, references, views - references, per_view)
-        losses.append(loss.detach())
-        step += 1
-        if step % 100 == 0 or step in (1, 20):
-            mean = torch.stack(losses).mean().item()  # waits for the device
-            now = time.monotonic()
-            if not mean < 1e4:
-                raise RuntimeError(f"step {step}: the loss is {mean}; lower the learning rate or the clipping norm")
-            line = {
-                "step": step, "seconds": round(now - begun, 1), "size": stage.image_size, "loss": round(mean, 5),
-                "lr": round(config.learning_rate * factor, 6), "steps_per_s": round((step - marked_step) / (now - marked), 2),
-                "tflops": round((flops - marked_flops) / (now - marked) / 1e12, 1),
-            }  # fmt: skip
-            print(json.dumps(line), flush=True)
-            losses, marked, marked_step, marked_flops = [], now, step, flops
-    seconds = time.monotonic() - begun
+    def __init__(self) -> None:
+        self.begun = self.marked = time.monotonic()
+        self.losses: list[Tensor] = []
+        self.flops = self.marked_flops = 0.0
+        self.marked_step = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begun
+
+    def add(self, step: int, size: int, rate: float, loss: Tensor, flops: float) -> None:
+        """After `step` steps. Raises RuntimeError when the loss is no number or out of all proportion."""
+        self.losses.append(loss.detach())
+        self.flops += flops
+        if step % 100 and step not in (1, 20):
+            return
+        mean = torch.stack(self.losses).mean().item()  # waits for the device
+        if not mean < 1e4:
+            raise RuntimeError(f"step {step}: the loss is {mean}; lower the learning rate or the clipping norm")
+        now = time.monotonic()
+        passed = now - self.marked
+        write_line({
+            "step": step, "seconds": round(now - self.begun, 1), "size": size,
+            "loss": round(mean, 5), "lr": round(rate, 6),
+            "steps_per_s": round((step - self.marked_step) / passed, 2),
+            "tflops": round((self.flops - self.marked_flops) / passed / 1e12, 1),
+        })  # fmt: skip
+        self.losses, self.marked, self.marked_step, self.marked_flops = [], now, step, self.flops
+
+
+def write_line(values: dict[str, object]) -> None:
+    print(json.dumps(values), flush=True)  # noqa: T201
+
+
+def compile_parts(model: Kaleido) -> Tracer:
+    """Compile block by block, since the whole model takes minutes, and return the compiled tracer."""
+    torch._dynamo.config.cache_size_limit = 64
+    for block in model.blocks:
+        block.compile(dynamic=False)
+    return torch.compile(trace, dynamic=False)
+
+
+def finish(averaged: Kaleido, preset: Preset, out: Path, device: str, log: Log, steps: int, tracer: Tracer) -> None:
+    """Score the averaged weights on held-out worlds and write them, with the card that says where they come from."""
+    seconds = log.seconds
     scores = score_held_out(
-        averaged, preset.model.image_size, views, device, scenes=64 if device != "cpu" else 2,
-        shift_mean=preset.flow.logit_mean, steps=(1, 4, 16), tracer=tracer,
-    )  # fmt: skip
+        averaged,
+        preset.model.image_size,
+        preset.model.max_views,
+        device,
+        scenes=2 if device == "cpu" else 64,
+        shift_mean=preset.flow.logit_mean,
+        steps=(1, 4, 16),
+        tracer=tracer,
+    )
     for row in scores:
-        print(json.dumps({k: round(v, 2) for k, v in row.items()}), flush=True)
-    card = {
+        write_line({key: round(value, 2) for key, value in row.items()})
+    card: dict[str, object] = {
         "training_data": ["reference_model.worlds"],
-        "steps": step,
+        "steps": steps,
         "seconds": round(seconds, 1),
-        "device": torch.cuda.get_device_name() if device != "cpu" else "cpu",
-        "model_flops": flops,
+        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(),
+        "model_flops": log.flops,
         "held_out_psnr": scores,
         "torch": torch.__version__,
     }
     weights = {name: tensor.to(torch.bfloat16) for name, tensor in averaged.state_dict().items()}
     write_checkpoint(out, weights, preset, card)
+
+
+def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int | None, compiled: bool) -> None:
+    """Train for so many minutes, or so many steps, and write the checkpoint to `out`."""
+    config, views = preset.train, preset.model.max_views
+    torch.manual_seed(config.seed)
+    model = Kaleido(preset.model).to(device)
+    averaged = Kaleido(preset.model).to(device).eval().requires_grad_(False)
+    averaged.load_state_dict(model.state_dict())
+    tracer = compile_parts(model) if compiled else trace
+    optimizers = build_optimizers(model, config)
+    generator = torch.Generator(device).manual_seed(config.seed)
+    weights: list[Tensor] = list(model.parameters())
+    running: list[Tensor] = list(averaged.parameters())
+    write_line({"parameters": count_parameters(model), "device": device, "torch": torch.__version__})
+    log, step, first_step, current, stream = Log(), 0, 0, -1, None
+    while (progress := step / max_steps if max_steps else log.seconds / (60 * minutes)) < 1:
+        number, stage = stage_at(preset, progress)
+        if number != current or stream is None:
+            stream, first_step, current = (
+                WorldStream(views, stage.scenes, config.seed * 101 + number, device),
+                step,
+                number,
+            )
+        references = draw_reference_count(step, config.seed, views)
+        drawn = stream.step(step - first_step)
+        loss = loss_of_step(model, drawn, preset, references, stage.image_size, generator, tracer)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
+        rate = config.learning_rate * learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            torch._foreach_lerp_(running, weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
+        tokens = (stage.image_size // preset.model.patch) ** 2
+        flops = 3 * stage.scenes * forward_flops(preset.model, references, views - references, tokens)
+        step += 1
+        log.add(step, stage.image_size, rate, loss, flops)
+    finish(averaged, preset, out, device, log, step, tracer)
 
 
 def override(preset: Preset, settings: list[str]) -> Preset:

@@ -1,7 +1,7 @@
 """Write held-out worlds as scenes on disk: `python -m reference_model.worlds.export --out DIR`.
 
-Each scene is a folder with `images/` and a `transforms.json` (camera-to-world in OpenGL axes, intrinsics in pixels). Rendered on the CPU, so
-that the same call gives the same pixels; the seeds lie beyond those that training draws from.
+Each scene is a folder with `images/` and a `transforms.json` (camera-to-world in OpenGL axes, intrinsics in pixels).
+Rendered on the CPU, so that the same call gives the same pixels; the seeds lie beyond those that training draws from.
 """
 
 from __future__ import annotations
@@ -27,18 +27,29 @@ def write_scene(folder: Path, images: torch.Tensor, rig: Rig, size: int, seed: i
     (folder / "images").mkdir(parents=True, exist_ok=True)
     matrices = (rig.c2w[0] @ OPENGL_FROM_OPENCV).double()
     frames: list[dict[str, object]] = []
-    for view, (image, matrix, k) in enumerate(zip(images, matrices, build_intrinsics(rig, size)[0].double(), strict=True)):
+    for view, (image, matrix, k) in enumerate(
+        zip(images, matrices, build_intrinsics(rig, size)[0].double(), strict=True)
+    ):
         name = f"images/{view:02d}.png"
         pixels = (image.permute(1, 2, 0) * 255).round().byte().numpy()
         Image.fromarray(pixels).save(folder / name, optimize=True)
         lens = {"fl_x": k[0, 0].item(), "fl_y": k[1, 1].item(), "cx": k[0, 2].item(), "cy": k[1, 2].item()}
         frames.append({"file_path": name, **lens, "w": size, "h": size, "transform_matrix": matrix.tolist()})
-    about = {"camera_model": "PINHOLE", "scene": folder.name, "source": f"reference_model.worlds, seed {seed}", "frames": frames}
+    about = {
+        "camera_model": "PINHOLE",
+        "scene": folder.name,
+        "source": f"reference_model.worlds, seed {seed}",
+        "frames": frames,
+    }
     (folder / "transforms.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def export_worlds(out: Path, scenes: int, views: int, size: int, seed: int = EXPORT_SEED, least_contrast: float = 0.06) -> None:
-    """Write `scenes` worlds. A world with a view that shows next to nothing (standard deviation below least_contrast) is passed over."""
+def export_worlds(
+    out: Path, scenes: int, views: int, size: int, seed: int = EXPORT_SEED, least_contrast: float = 0.06
+) -> None:
+    """Write `scenes` worlds. A world with a view that shows next to nothing (standard deviation below least_contrast)
+    is passed over.
+    """
     written = 0
     while written < scenes:
         generator = torch.Generator().manual_seed(seed)

@@ -1,6 +1,7 @@
 """Rays against worlds, in closed form: every part is convex, so a ray meets it in one interval; the nearest start wins.
 
-Lambert, one hard shadow, a specular lobe, 2x2 supersampling. Broadcasts and reductions only; on a GPU compile `trace` as one function.
+Lambert, one hard shadow, a specular lobe, 2x2 supersampling. Broadcasts and reductions only; on a GPU compile `trace`
+as one function.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from reference_model.worlds.cameras import Rig
-from reference_model.worlds.scenes import BOXES, ELLIPSOIDS, FACES, PARTS, Worlds, select
+from reference_model.worlds.scenes import BOXES, ELLIPSOIDS, FACES, PARTS, Materials, Worlds, select
 from reference_model.worlds.textures import shade_texture
 
 FAR = 1e6
@@ -21,7 +22,9 @@ Tracer = Callable[[Worlds, Tensor, Tensor], Tensor]
 
 
 def roots(o: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
-    """Where rays cross the unit sphere (three coordinates) or the unit circle (two); an empty interval where they miss."""
+    """Where rays cross the unit sphere (three coordinates) or the unit circle (two); an empty interval where they
+    miss.
+    """
     a, b, c = (d * d).sum(-1).clamp(min=1e-12), (o * d).sum(-1), (o * o).sum(-1) - 1
     disc = b * b - a * c
     root = disc.clamp(min=0).sqrt()
@@ -48,11 +51,13 @@ def interval_of_part(part: int, o: Float[Tensor, "*ray 3"], d: Float[Tensor, "*r
 
 
 def nearest_part(
-    worlds: Worlds, origin: Float[Tensor, "b v #ray 3"], direction: Float[Tensor, "b #v ray 3"]
+    worlds: Worlds, origin: Float[Tensor, "b v #ray 3"], direction: Float[Tensor, "b #v #ray 3"]
 ) -> tuple[Float[Tensor, "b v ray"], Int[Tensor, "b v ray"]]:
-    """The first part that rays enter, and how far away; FAR where they enter none (a ray never sees a part it starts inside).
+    """The first part that rays enter, and how far away; FAR where they enter none (a ray never sees a part it starts
+    inside).
 
-    A running minimum over the parts, so that a compiler makes one kernel of it and no tensor has rays times parts elements.
+    A running minimum over the parts, so that a compiler makes one kernel of it and no tensor has rays times parts
+    elements.
     """
     frames = worlds.rotation.mT / worlds.size[..., None]  # local from world: parts become unit shapes
     shape = torch.broadcast_shapes(origin.shape, direction.shape)[:-1]
@@ -106,19 +111,14 @@ def trace(
     inward = torch.where(positive, -1.0, 1.0)[..., None] * torch.nn.functional.one_hot(axis, 3)
     normal = torch.where(on_part[..., None], part_normal, inward)
     which = torch.where(on_part, part, PARTS + axis * 2 + positive.int())
-    m = worlds.materials
     salt = (which + rows * (PARTS + FACES)).int()
-    albedo = shade_texture(
-        torch.where(on_part[..., None], metric, point),
-        *(field[rows, which] for field in (m.waves, m.phases, m.weights, m.colours)),
-        *(field[rows, which] for field in (m.mode, m.cells, m.grain)),
-        salt % 9973,
-    )
+    surface = Materials(*(field[rows, which] for field in worlds.materials))
+    albedo = shade_texture(torch.where(on_part[..., None], metric, point), surface, salt % 9973)
     light = worlds.light[:, None, None]
     blocked, _ = nearest_part(worlds, point + 4 * NEAR * normal, light)
     facing = (normal * light).sum(-1).clamp(min=0) * (blocked >= FAR).float()
     mirrored = 2 * (normal * light).sum(-1, keepdim=True) * normal - light
-    glint = m.gloss[rows, which] * (-(mirrored * direction).sum(-1)).clamp(min=0) ** 24 * (facing > 0).float()
+    glint = surface.gloss * (-(mirrored * direction).sum(-1)).clamp(min=0) ** 24 * (facing > 0).float()
     lit = (
         albedo * (worlds.ambient[:, None, None] + worlds.light_colour[:, None, None] * facing[..., None])
         + glint[..., None]

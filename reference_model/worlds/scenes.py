@@ -1,13 +1,15 @@
-"""What is in a world: ellipsoids, boxes and cylinders with materials, on a plain background or inside a textured enclosure, one light.
+"""What is in a world: ellipsoids, boxes and cylinders with materials, on a plain background or inside a textured
+enclosure, one light.
 
-Everything is drawn on the CPU from one generator, for many worlds at once, so that a seed gives the same worlds on every device.
-Ranges follow Zeroverse (1 to 9 parts, random textures) and are otherwise ours.
+Everything is drawn on the CPU from one generator, for many worlds at once, so that a seed gives the same worlds on
+every device. Ranges follow Zeroverse (1 to 9 parts, random textures) and are otherwise ours.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -47,16 +49,21 @@ class Worlds(NamedTuple):
     ambient: Float[Tensor, "b 3"]
 
 
-Record = TypeVar("Record", bound=tuple)  # a NamedTuple of tensors and of further records
+Record = TypeVar("Record", bound=tuple[Any, ...])  # a NamedTuple of tensors and of further such records
+
+
+def map_record(record: Record, change: Callable[[Tensor], Tensor]) -> Record:
+    """The same record with every tensor changed."""
+    return type(record)(*(map_record(x, change) if isinstance(x, tuple) else change(x) for x in record))
 
 
 def select(record: Record, rows: slice) -> Record:
     """The same record for some of its worlds."""
-    return type(record)(*(select(x, rows) if isinstance(x, tuple) else x[rows] for x in record))
+    return map_record(record, lambda x: x[rows])
 
 
 def to_device(record: Record, device: str | torch.device) -> Record:
-    return type(record)(*(to_device(x, device) if isinstance(x, tuple) else x.to(device) for x in record))
+    return map_record(record, lambda x: x.to(device))
 
 
 class Draw:

@@ -1,10 +1,14 @@
-"""Solid textures: a colour for a point, from waves, cells and noise. Elementwise, so that a compiler fuses it with the ray tracer."""
+"""Solid textures: a colour for a point, from waves, cells and noise. Elementwise, so that a compiler fuses it with
+the ray tracer.
+"""
 
 from __future__ import annotations
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from reference_model.worlds.scenes import Materials
 
 MODES = ("waves", "patches", "checker", "mosaic", "stripes", "tiles")
 
@@ -36,21 +40,14 @@ def value_noise(point: Float[Tensor, "*ray 3"], salt: Int[Tensor, "*ray"]) -> Fl
 
 
 def shade_texture(
-    point: Float[Tensor, "*ray 3"],
-    waves: Float[Tensor, "*ray wave 3"],
-    phases: Float[Tensor, "*ray wave"],
-    weights: Float[Tensor, "*ray wave"],
-    colours: Float[Tensor, "*ray 3 3"],
-    mode: Int[Tensor, "*ray"],
-    cells: Float[Tensor, "*ray"],
-    grain: Float[Tensor, "*ray"],
-    salt: Int[Tensor, "*ray"],
+    point: Float[Tensor, "*ray 3"], surface: Materials, salt: Int[Tensor, "*ray"]
 ) -> Float[Tensor, "*ray 3"]:
-    """Colours in [0, 1] at points in the surface's own metric coordinates."""
-    angle = (waves * point[..., None, :]).sum(-1) + phases
-    first = (weights * angle.sin()).sum(-1)
-    second = (weights * (1.7 * angle).cos()).sum(-1)
-    scaled = point * cells[..., None] + 0.31
+    """Colours in [0, 1] at points in a surface's own metric coordinates; one material a ray."""
+    mode, colours = surface.mode, surface.colours
+    angle = (surface.waves * point[..., None, :]).sum(-1) + surface.phases
+    first = (surface.weights * angle.sin()).sum(-1)
+    second = (surface.weights * (1.7 * angle).cos()).sum(-1)
+    scaled = point * surface.cells[..., None] + 0.31
     cell = torch.floor(scaled).int()
     parity = (cell.sum(-1) & 1).float()
     inside = scaled - torch.floor(scaled)
@@ -67,4 +64,4 @@ def shade_texture(
     colour = colours[..., 0, :] + (colours[..., 1, :] - colours[..., 0, :]) * mix[..., None]
     colour = colour + (colours[..., 2, :] - colour) * accent[..., None]
     fine = value_noise(point * 9.0, salt) + 0.5 * value_noise(point * 27.0, salt) - 0.75
-    return (colour * (1 + grain * fine)[..., None]).clamp(0, 1)
+    return (colour * (1 + surface.grain * fine)[..., None]).clamp(0, 1)
