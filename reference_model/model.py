@@ -110,4 +110,5 @@ def forward_flops(config: ModelConfig, references: int, targets: int, tokens_per
     across = 4 * d * (references * n) ** 2 + 4 * d * (targets * n) * (views * n)
     ends = 2 * d * ((pixels + 5) * views + pixels * targets) * n
     time = 2 * views * (128 * d + MODULATIONS * d * d)
-    return config.depth * (linear + within + across) + ends + time
+    poses = 2 * 18 * views  # inverted twice
+    return config.depth * (linear + within + across) + ends + time + poses
