@@ -1,7 +1,7 @@
 """Where a training step's time goes: compile, render, forward + backward, optimizer; on one GPU, beside eager and
 beside the roofline.
 
-    python benchmarks/training.py [preset]
+    python benchmarks/training.py [preset] [--profile]    # or: which operations a real step spends its time in
 
 Model FLOP/s counts matrix products and attention (model.forward_flops, times 3 for training) and nothing else.
 """
@@ -17,7 +17,7 @@ from reference_model.config import PRESETS, Preset
 from reference_model.flow import velocity_loss
 from reference_model.model import Kaleido, Views, forward_flops
 from reference_model.optim import build_optimizers
-from reference_model.train import WorldStream, compile_parts
+from reference_model.train import WorldStream, compile_parts, loss_of_step
 from reference_model.worlds.cameras import build_intrinsics
 from reference_model.worlds.render import Tracer, render_worlds, trace
 
@@ -76,15 +76,49 @@ def time_stage(preset: Preset, model: Kaleido, tracer: Tracer, size: int, scenes
         seconds = timed(lambda: step(references), 10)  # noqa: B023
         flops = 3 * scenes * forward_flops(preset.model, references, views - references, tokens_per_view)
         print(
-            f"  {references} references: forward + backward {1e3 * seconds:.1f} ms, {flops / seconds / 1e12:.0f} TFLOP/s"
+            f"  {references} references: forward + backward {1e3 * seconds:.1f} ms, "
+            f"{flops / seconds / 1e12:.0f} TFLOP/s"
         )
     peak = torch.cuda.max_memory_allocated() / 2**30
     print(f"  optimizers {1e3 * timed(update, 10):.1f} ms; peak {peak:.1f} GiB", flush=True)
 
 
+def profile_loop(preset: Preset) -> None:
+    """Print the costliest operations of the last stage's real steps, on the device and on the host."""
+    stage, views = preset.train.stages[-1], preset.model.max_views
+    model, tracer = build(preset, compiled=True)
+    optimizers = build_optimizers(model, preset.train)
+    stream = WorldStream(views, stage.scenes, 0, "cuda")
+    generator = torch.Generator("cuda").manual_seed(0)
+
+    def run(first: int, count: int) -> None:
+        for i in range(first, first + count):
+            references = 1 + i % (views - 2)
+            with torch.profiler.record_function("PART loss"):
+                loss = loss_of_step(model, stream.step(i), preset, references, stage.image_size, generator, tracer)
+            with torch.profiler.record_function("PART backward"):
+                loss.backward()
+            with torch.profiler.record_function("PART update"):
+                for optimizer in optimizers:
+                    optimizer.step()
+                    optimizer.zero_grad(set_to_none=True)
+
+    run(0, 12)
+    print(f"{once(lambda: run(12, 12)) / 12 * 1e3:.1f} ms a step without the profiler", flush=True)
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as profiler:
+        once(lambda: run(24, 6))
+    for key in ("self_cuda_time_total", "cpu_time_total"):
+        print(profiler.key_averages().table(sort_by=key, row_limit=22, max_name_column_width=60), flush=True)
+
+
 def main() -> None:
-    preset = PRESETS[sys.argv[1] if len(sys.argv) > 1 else "tiny"]()
+    words = [word for word in sys.argv[1:] if word != "--profile"]
+    preset = PRESETS[words[0] if words else "tiny"]()
     torch.set_float32_matmul_precision("high")
+    if "--profile" in sys.argv:
+        profile_loop(preset)
+        return
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     print(f"ceiling: bf16 8192^3 product {2 * 8192**3 / timed(lambda: a @ a, 20) / 1e12:.0f} TFLOP/s", flush=True)
     for compiled in (True, False):
