@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pydantic import JsonValue
 
 from kaleido_bench.cases import Case, CaseIndex, render_index
-from kaleido_bench.data.scenes import Scene, find_view, hash_image
+from kaleido_bench.data.scenes import Pin, Scene, find_view, pin_view
 from kaleido_bench.protocol import Protocol, build_protocol
 from kaleido_bench.records import parse_yaml_record, sha256_hex
 
@@ -31,20 +31,27 @@ class FrozenProtocol(NamedTuple):
 
 
 def freeze_protocol(
-    fields: Mapping[str, JsonValue], cases: Sequence[Case], sha256: Mapping[str, Mapping[str, str]], *, header: str
+    fields: Mapping[str, JsonValue], cases: Sequence[Case], pins: Mapping[str, Mapping[str, Pin]], *, header: str
 ) -> FrozenProtocol:
     """Renders a protocol and its index, and checks that they load.
 
     Args:
         fields: the protocol's fields but for `index`, in the order to be written; `name` places the files.
         cases: its cases.
-        sha256: scene -> view -> hash of the image file.
+        pins: scene -> view -> what is frozen of it.
         header: the first line of the YAML file, a comment.
 
     Raises:
         BenchError: the fields are no protocol, or it does not fit its cases.
     """
-    index = CaseIndex(schema_version=1, cases=tuple(cases), sha256={name: dict(v) for name, v in sha256.items()})
+    index = CaseIndex(
+        schema_version=1,
+        cases=tuple(cases),
+        image_sha256={scene: {view: p.image for view, p in views.items() if p.image} for scene, views in pins.items()},
+        camera_sha256={
+            scene: {view: p.camera for view, p in views.items() if p.camera} for scene, views in pins.items()
+        },
+    )
     index_bytes = render_index(index)
     name = str(fields["name"])
     index_path = f"indices/{name}.json"
@@ -62,10 +69,10 @@ def write_protocol(folder: Path, frozen: FrozenProtocol) -> None:
         (folder / path).write_bytes(data)
 
 
-def hash_images(scene: Scene, cases: Sequence[Case]) -> dict[str, str]:
-    """sha256 of the image file of every view of a scene that its cases use."""
+def pin_views(scene: Scene, cases: Sequence[Case]) -> dict[str, Pin]:
+    """What to freeze of every view of a scene that its cases use. Reads their image files."""
     used = {view for case in cases if case.scene == scene.name for view in (*case.references, *case.targets)}
-    return {view: hash_image(find_view(scene, view)) for view in sorted(used)}
+    return {view: pin_view(find_view(scene, view)) for view in sorted(used)}
 
 
 def render_yaml(value: Mapping[str, JsonValue]) -> str:

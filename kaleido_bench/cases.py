@@ -7,12 +7,13 @@ other file counts and other versions of a data set, and then two people compare 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
 
+from kaleido_bench.data.scenes import Pin
 from kaleido_bench.errors import BenchError
 from kaleido_bench.records import (
     Record,
@@ -65,12 +66,15 @@ class Case(Record):
 
 
 class CaseIndex(Record):
-    """All cases of a protocol, and the sha256 of the image files they read, so that changed data is noticed."""
+    """All cases of a protocol, and the sha256 of the images and cameras they use, so that changed data is noticed."""
 
     schema_version: Literal[1]
     cases: tuple[Case, ...]
-    sha256: dict[SceneName, dict[ViewId, Sha256]] = Field(
+    image_sha256: dict[SceneName, dict[ViewId, Sha256]] = Field(
         description="scene -> view id -> sha256 of the image file; may be {}"
+    )
+    camera_sha256: dict[SceneName, dict[ViewId, Sha256]] = Field(
+        description="scene -> view id -> sha256 of the camera by kaleido_bench.data.cameras.hash_camera; may be {}"
     )
 
     @field_validator("cases")
@@ -87,6 +91,10 @@ class CaseIndex(Record):
                 fix="Rename all but one.",
             )
         return cases
+
+    def pin(self, scene: str, view: str) -> Pin:
+        """What is frozen of a view."""
+        return Pin(self.image_sha256.get(scene, {}).get(view), self.camera_sha256.get(scene, {}).get(view))
 
     def canonical(self) -> dict[str, object]:
         """The index as plain values in canonical order: cases by id. Views keep their order: it may matter."""
@@ -123,14 +131,21 @@ def load_index(path: Path, expected_sha256: str) -> CaseIndex:
 
 def render_index(index: CaseIndex) -> bytes:
     """The index as the bytes to freeze: JSON, one case a line and one scene's hashes a line, in canonical order."""
-    cases = ",\n".join(_line(case.model_dump(mode="json")) for case in _sorted_cases(index))
-    hashes = ",\n".join(f"{_line(scene)}:{_line(views)}" for scene, views in sorted(index.sha256.items()))
-    version = _line(index.schema_version)
-    return f'{{"cases":[\n{cases}\n],\n"schema_version":{version},\n"sha256":{{\n{hashes}\n}}}}\n'.encode()
+    parts = [
+        f'"camera_sha256":{{\n{_lines(index.camera_sha256)}\n}}',
+        '"cases":[\n' + ",\n".join(_line(case.model_dump(mode="json")) for case in _sorted_cases(index)) + "\n]",
+        f'"image_sha256":{{\n{_lines(index.image_sha256)}\n}}',
+        f'"schema_version":{_line(index.schema_version)}',
+    ]
+    return ("{" + ",\n".join(parts) + "}\n").encode()
 
 
 def _sorted_cases(index: CaseIndex) -> list[Case]:
     return sorted(index.cases, key=lambda case: case.id)
+
+
+def _lines(hashes: Mapping[str, Mapping[str, str]]) -> str:
+    return ",\n".join(f"{_line(scene)}:{_line(views)}" for scene, views in sorted(hashes.items()))
 
 
 def _line(value: object) -> str:

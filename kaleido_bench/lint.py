@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from kaleido_bench.cases import Case, find_repeated
+from kaleido_bench.cases import Case, CaseIndex, find_repeated
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 
@@ -62,8 +62,8 @@ def lint_protocol(loaded: LoadedProtocol, known: KnownCounts | None = None) -> l
     findings = [
         *find_leaks(cases, allowed=protocol.targets == "as-published"),
         *lint_cases(cases, counts),
-        *find_same_images(cases, loaded.index.sha256),
-        *find_unhashed(cases, loaded.index.sha256),
+        *find_same_images(cases, loaded.index.image_sha256),
+        *find_unpinned(cases, loaded.index),
         *find_mislabelled(cases, protocol.regime),
         *(find_count_differences(cases, known) if known else ()),
     ]
@@ -226,14 +226,15 @@ def find_same_images(cases: Sequence[Case], sha256: Mapping[str, Mapping[str, st
     return findings
 
 
-def find_unhashed(cases: Sequence[Case], sha256: Mapping[str, Mapping[str, str]]) -> list[Finding]:
-    """Views whose image files the index does not pin: changed data would go unnoticed."""
+def find_unpinned(cases: Sequence[Case], index: CaseIndex) -> list[Finding]:
+    """Views whose image files or cameras the index does not pin: changed data would go unnoticed."""
     findings: list[Finding] = []
     for scene, group in _by_scene(cases).items():
         used = {view for case in group for view in (*case.references, *case.targets)}
-        if absent := used - set(sha256.get(scene, {})):
-            message = f"scene '{scene}': {len(absent)} of {len(used)} images have no sha256 in the index"
-            findings.append(Finding("image-not-pinned", Severity.NOTE, None, message))
+        for what, pinned in (("image", index.image_sha256), ("camera", index.camera_sha256)):
+            if absent := used - set(pinned.get(scene, {})):
+                message = f"scene '{scene}': {len(absent)} of {len(used)} {what}s have no sha256 in the index"
+                findings.append(Finding(f"{what}-not-pinned", Severity.NOTE, None, message))
     return findings
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from pydantic import JsonValue
 
-from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, hash_images, write_protocol
+from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, pin_views, write_protocol
 from kaleido_bench.cases import Case
 from kaleido_bench.data.readers import build_reader
-from kaleido_bench.data.scenes import Scene
+from kaleido_bench.data.scenes import Pin, Scene
 from kaleido_bench.errors import BenchError
 from kaleido_bench.records import sha256_hex
 from kaleido_bench.splits import choose_spread, describe_poses, nested_cases, order_references
@@ -52,14 +52,14 @@ def freeze_quickstart(scenes_dir: Path) -> FrozenProtocol:
     reader = build_reader("transforms")
     names = reader.scene_names(scenes_dir)
     cases: list[Case] = []
-    hashes: dict[str, dict[str, str]] = {}
+    pins: dict[str, dict[str, Pin]] = {}
     for name in names:
         scene = reader.load_scene(scenes_dir, name)
         cases += choose_cases(scene)
-        hashes[name] = hash_images(scene, cases)
-    # Image hashes are in the index; this names the cameras that the choice was made with.
+        pins[name] = pin_views(scene, cases)
+    # The index pins every view; this names the files that the choice was made with.
     cameras = sha256_hex(b"".join((scenes_dir / name / "transforms.json").read_bytes() for name in names))
-    return freeze_protocol(describe_quickstart(cameras), cases, hashes, header=HEADER)
+    return freeze_protocol(describe_quickstart(cameras), cases, pins, header=HEADER)
 
 
 def describe_quickstart(cameras_sha256: str) -> dict[str, JsonValue]:

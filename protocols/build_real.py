@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, hash_images, write_protocol
+from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, pin_views, write_protocol
 from kaleido_bench.cases import Case
 from kaleido_bench.data.readers import build_reader, resolve_root
-from kaleido_bench.data.scenes import Scene
+from kaleido_bench.data.scenes import Pin, Scene
 from kaleido_bench.records import sha256_hex
 from kaleido_bench.splits import (
     choose_every,
@@ -280,14 +280,14 @@ def freeze_draft(draft: Draft, data_dir: Path) -> FrozenProtocol:
     """One protocol as files, from the scenes on disk."""
     root, reader = resolve_root(ROOT, data_dir), build_reader("transforms")
     cases: list[Case] = []
-    hashes: dict[str, dict[str, str]] = {}
+    pins: dict[str, dict[str, Pin]] = {}
     for name in draft.scenes:
         scene = reader.load_scene(root, name)
         cases += choose_cases(draft, scene)
-        hashes[name] = hash_images(scene, cases)
-    # Image hashes are in the index; this names the cameras that the choice was made with.
+        pins[name] = pin_views(scene, cases)
+    # The index pins every view; this names the files that the choice was made with.
     cameras = sha256_hex(b"".join((root / name / "transforms.json").read_bytes() for name in draft.scenes))
-    return freeze_protocol(describe_draft(draft, cameras), cases, hashes, header=HEADER)
+    return freeze_protocol(describe_draft(draft, cameras), cases, pins, header=HEADER)
 
 
 def describe_draft(draft: Draft, cameras_sha256: str) -> dict[str, JsonValue]:

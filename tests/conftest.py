@@ -104,7 +104,9 @@ class ProtocolFiles:
             replace: (old, new) in the text of the YAML, each of which must occur.
             fields: over those of `protocol_fields`; None leaves one out.
         """
-        index = render_index(CaseIndex(schema_version=1, cases=tuple(cases or protocol_cases()), sha256={}))
+        index = render_index(
+            CaseIndex(schema_version=1, cases=tuple(cases or protocol_cases()), image_sha256={}, camera_sha256={})
+        )
         (self.folder / "index.json").write_bytes(index)
         merged = {**protocol_fields(), "index": {"file": "index.json", "sha256": sha256_hex(index)}, **fields}
         text = render_yaml({key: value for key, value in merged.items() if value is not None})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kaleido_bench.cases import Case, CaseIndex, load_index, render_index
+from kaleido_bench.data.scenes import Pin
 from kaleido_bench.errors import BenchError
 from kaleido_bench.records import sha256_hex
 
@@ -14,7 +15,8 @@ CASE = {"id": "a-r1", "scene": "a", "references": ["v0"], "targets": ["t0", "t1"
 
 
 def write_index(folder: Path, *lines: str, hashes: str = "{}") -> tuple[Path, str]:
-    data = ('{"cases":[\n' + ",\n".join(lines) + f'\n],\n"schema_version":1,\n"sha256":{hashes}}}\n').encode()
+    tail = f'"camera_sha256":{{}},"image_sha256":{hashes}'
+    data = ('{"cases":[\n' + ",\n".join(lines) + f'\n],\n"schema_version":1,\n{tail}}}\n').encode()
     path = folder / "index.json"
     path.write_bytes(data)
     return path, sha256_hex(data)
@@ -33,7 +35,8 @@ def test_an_index_survives_writing_and_reading(tmp_path: Path) -> None:
             Case(id="b-r1", scene="b", references=("x/1",), targets=("2", "1")),
             Case(id="a-r1", scene="a", references=("0",), targets=("1",)),
         ),
-        sha256={"b": {"x/1": "0" * 64}},
+        image_sha256={"b": {"x/1": "0" * 64}},
+        camera_sha256={"b": {"x/1": "1" * 64}, "a": {"0": "2" * 64}},
     )
     data = render_index(index)
     (tmp_path / "i.json").write_bytes(data)
@@ -42,6 +45,8 @@ def test_an_index_survives_writing_and_reading(tmp_path: Path) -> None:
     assert loaded.cases[1].targets == ("2", "1")
     assert render_index(loaded) == data
     assert loaded.canonical() == index.canonical()
+    assert loaded.pin("b", "x/1") == Pin("0" * 64, "1" * 64)
+    assert loaded.pin("a", "0") == Pin(None, "2" * 64) and loaded.pin("c", "0") == Pin(None, None)
     assert sum(b'"targets"' in row for row in data.splitlines()) == 2  # one case a line
 
 

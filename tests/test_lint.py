@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kaleido_bench.cases import Case
+from kaleido_bench.cases import Case, CaseIndex
 from kaleido_bench.lint import (
     KnownCounts,
     Severity,
@@ -15,8 +15,8 @@ from kaleido_bench.lint import (
     find_leaks,
     find_mislabelled,
     find_same_images,
-    find_unhashed,
     find_unknown_views,
+    find_unpinned,
     lint_cases,
     lint_file,
     lint_protocol,
@@ -93,9 +93,12 @@ def test_one_image_under_two_ids() -> None:
     assert "'x'" in finding.message and "'q'" in finding.message
 
 
-def test_images_that_nothing_pins() -> None:
-    (finding,) = find_unhashed(CLEAN[:2], {"a": {"p": "1", "x": "2", "y": "3"}})
-    assert "1 of 4 images" in finding.message
+def test_images_and_cameras_that_nothing_pins() -> None:
+    hashes = {"a": dict.fromkeys("pxy", "1" * 64)}
+    index = CaseIndex(schema_version=1, cases=tuple(CLEAN[:2]), image_sha256=hashes, camera_sha256={})
+    image, camera = find_unpinned(CLEAN[:2], index)
+    assert image.code == "image-not-pinned" and "1 of 4 images" in image.message
+    assert camera.code == "camera-not-pinned" and "4 of 4 cameras" in camera.message
 
 
 def test_few_views_are_few() -> None:

@@ -53,7 +53,7 @@ FIELDS: dict[str, Any] = {
     "known_problems": [],
 }
 CASE = Case(id="a-r1", scene="a", references=("v0",), targets=("t0", "t1"))
-INDEX = CaseIndex(schema_version=1, cases=(CASE,), sha256={"a": {"v0": "1" * 64}})
+INDEX = CaseIndex(schema_version=1, cases=(CASE,), image_sha256={"a": {"v0": "1" * 64}}, camera_sha256={})
 
 
 def parse(fields: dict[str, Any]) -> Protocol:
@@ -266,7 +266,7 @@ def test_every_part_of_a_case_changes_the_hash(case: dict[str, Any]) -> None:
 
 
 def test_an_image_hash_changes_the_hash() -> None:
-    other = INDEX.model_copy(update={"sha256": {"a": {"v0": "2" * 64}}})
+    other = INDEX.model_copy(update={"image_sha256": {"a": {"v0": "2" * 64}}})
     assert protocol_hash(parse(FIELDS), other) != BASE
 
 
@@ -274,7 +274,10 @@ def test_an_image_hash_changes_the_hash() -> None:
 def test_the_order_of_cases_does_not_change_the_hash(order: list[str]) -> None:
     def index(names: list[str]) -> CaseIndex:
         return CaseIndex(
-            schema_version=1, cases=tuple(CASE.model_copy(update={"id": name}) for name in names), sha256={}
+            schema_version=1,
+            cases=tuple(CASE.model_copy(update={"id": name}) for name in names),
+            image_sha256={},
+            camera_sha256={},
         )
 
     protocol = parse(FIELDS)

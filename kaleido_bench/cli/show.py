@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
@@ -39,6 +39,7 @@ def describe(loaded: LoadedProtocol) -> dict[str, object]:
         "hash": loaded.hash,
         "convention_hash": load_convention(loaded.protocol.convention).hash,
         "counts": count(loaded),
+        "pinned": count_pinned(loaded)._asdict(),
         "cases": [case.model_dump(mode="json") for case in loaded.cases],
     }
 
@@ -56,16 +57,32 @@ def count(loaded: LoadedProtocol) -> dict[str, int]:
     }
 
 
+class Pinned(NamedTuple):
+    """How many views the cases use, and how many images and cameras of them the index has the sha256 of."""
+
+    views: int
+    images: int
+    cameras: int
+
+
+def count_pinned(loaded: LoadedProtocol) -> Pinned:
+    """What of the data cannot change unnoticed."""
+    used = {(case.scene, view) for case in loaded.cases for view in (*case.references, *case.targets)}
+    pins = [loaded.index.pin(scene, view) for scene, view in used]
+    return Pinned(len(used), sum(pin.image is not None for pin in pins), sum(pin.camera is not None for pin in pins))
+
+
 def render(loaded: LoadedProtocol) -> str:
     """The protocol as text for people."""
     protocol = loaded.protocol
     facts = describe(loaded)
-    dataset = protocol.dataset
+    dataset, pinned = protocol.dataset, count_pinned(loaded)
     head = {
         "title": protocol.title,
         "version": f"{protocol.version}, hash {loaded.hash}",
         "level": f"{protocol.level}, {protocol.regime}",
         "data": f"{dataset.name} at {dataset.root}, reader {dataset.reader}, revision {dataset.revision}",
+        "pinned": f"{pinned.images} images and {pinned.cameras} cameras of {pinned.views} views, by sha256",
         "references": ", ".join(loaded.reference_labels),
         "counts": _pairs(count(loaded)),
         "preparation": _pairs(protocol.preparation.model_dump(mode="json")),

@@ -8,6 +8,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -21,6 +24,11 @@ from kaleido_bench.errors import BenchError
 
 # |R R^T - I| up to here is rounding: published poses carry as few as six decimals (Strecha), which stays below 1e-5.
 RIGID_TOLERANCE = 1e-4
+
+# What `hash_camera` keeps. Far above the rounding of float64 (1e-16), so that readers that compute differently agree;
+# and no file is written with one decimal more, whose last 5 would be a tie that rounding noise breaks either way.
+HASHED_DIGITS = 10
+HASHED_DECIMALS_OF_K = 6
 
 # Flips the y and z axes of the camera: OpenGL (x right, y up, z backward) to OpenCV and back.
 _FLIP_YZ = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -111,6 +119,34 @@ def stack_cameras(cameras: Sequence[Camera]) -> Cameras:
 def unstack_cameras(cameras: Cameras) -> list[Camera]:
     """The inverse of `stack_cameras`."""
     return [_freeze(c2w, K, cameras.width, cameras.height) for c2w, K in zip(cameras.c2w, cameras.K, strict=True)]
+
+
+def hash_camera(camera: Camera) -> str:
+    """sha256 of a camera, as a case index freezes it. Readers that keep float64 agree on it, however they compute.
+
+    It is over the canonical JSON (keys sorted, no spaces, a newline at the end) of `K`, `centre`, `height`, `rotation`
+    and `width`: the rotation of c2w to 10 decimals, K to 6, its translation to 9 - floor(log10(m) + 0.1) with m the
+    largest |component| and 0.001 at least (about 10 significant digits); -0.0 is 0.0.
+    """
+    centre = camera.c2w[:3, 3]
+    # At least 0.001, since a camera at the origin of the world is there up to rounding noise. The 0.1 moves the change
+    # of digits from m = 1, which is a common radius of rigs, to 7.94, which is none.
+    largest = max(float(np.abs(centre).max()), 1e-3)
+    decimals = HASHED_DIGITS - 1 - math.floor(math.log10(largest) + 0.1)
+    plain = {
+        "K": _round(camera.K, HASHED_DECIMALS_OF_K),
+        "centre": _round(centre, decimals),
+        "height": camera.height,
+        "rotation": _round(camera.c2w[:3, :3], HASHED_DIGITS),
+        "width": camera.width,
+    }
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _round(values: Float64[np.ndarray, "*shape"], decimals: int) -> list[float]:
+    # Python's round, which is exact: numpy's multiplies first, and a double times 10^10 is rounded already.
+    return [round(float(value), decimals) + 0.0 for value in values.flat]
 
 
 def intrinsics_matrix(fx: float, fy: float, cx: float, cy: float) -> Float64[np.ndarray, "3 3"]:

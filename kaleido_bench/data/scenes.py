@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from kaleido_bench.data.cameras import Camera
-from kaleido_bench.data.images import ImagePreparation, decode_image, prepare_image
+from kaleido_bench.data.cameras import Camera, hash_camera
+from kaleido_bench.data.images import ImagePreparation, decode_image, prepare_camera, prepare_image
 from kaleido_bench.errors import BenchError
 
 _VIEW_ID = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
@@ -46,6 +46,13 @@ class Scene:
 
     name: str
     views: Mapping[str, View]
+
+
+class Pin(NamedTuple):
+    """What a case index froze of one view: the sha256 of its image file and of its camera. None is not frozen."""
+
+    image: str | None = None
+    camera: str | None = None
 
 
 class PreparedView(NamedTuple):
@@ -163,31 +170,57 @@ def hash_image(view: View) -> str:
     return hashlib.sha256(read_image_file(view)).hexdigest()
 
 
-def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, sha256: str | None) -> PreparedView:
+def pin_view(view: View) -> Pin:
+    """What there is to freeze of a view. Reads the image file.
+
+    Raises:
+        BenchError: the file is missing or cannot be read.
+    """
+    return Pin(image=hash_image(view), camera=hash_camera(view.camera))
+
+
+def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, pin: Pin = Pin()) -> PreparedView:
     """Read one view from disk and prepare it.
 
     Args:
         scene: from a reader.
         view_id: one of its ids.
         preparation: what the protocol says.
-        sha256: of the image file's bytes, as the protocol's index froze it; None where it froze none.
+        pin: what the protocol's index froze of it.
 
     Raises:
-        BenchError: unknown id; image missing, truncated, of another size than its camera's, or not the frozen one.
+        BenchError: unknown id; image missing, truncated, of another size than its camera's; image or camera not the
+            frozen one.
     """
     view = find_view(scene, view_id)
     data = read_image_file(view)
-    if sha256 is not None and (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise BenchError(
-            view.source,
-            f"the image differs from the one the protocol froze (sha256 {found[:12]}...)",
-            expected=f"sha256 {sha256[:12]}...",
-            fix="Fetch the data set's revision that the protocol names.",
-        )
+    _check_pinned("image", hashlib.sha256(data).hexdigest(), pin.image, view)
+    _check_pinned("camera", hash_camera(view.camera), pin.camera, view)
     mask_data = read_mask_file(view)
     mask = None if mask_data is None else decode_mask(mask_data, f"mask of {view.source}")
     prepared = prepare_image(decode_image(data, view.source), view.camera, mask, preparation, view.source)
     return PreparedView(view.id, prepared.image, prepared.camera, prepared.mask)
+
+
+def load_camera(scene: Scene, view_id: str, preparation: ImagePreparation, pin: Pin = Pin()) -> Camera:
+    """The prepared camera of one view: that of `load_view`, without reading the image.
+
+    Raises:
+        BenchError: unknown id, or a camera that is not the frozen one.
+    """
+    view = find_view(scene, view_id)
+    _check_pinned("camera", hash_camera(view.camera), pin.camera, view)
+    return prepare_camera(view.camera, preparation, view.source)
+
+
+def _check_pinned(what: str, found: str, frozen: str | None, view: View) -> None:
+    if frozen is not None and found != frozen:
+        raise BenchError(
+            view.source,
+            f"the {what} differs from the one the protocol froze (sha256 {found[:12]}...)",
+            expected=f"sha256 {frozen[:12]}...",
+            fix="Fetch the data set's revision that the protocol names.",
+        )
 
 
 def decode_mask(data: bytes, where: object) -> UInt8[np.ndarray, "height width"]:

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kaleido_bench.data.cameras import Camera, Cameras, normalise_cameras, scale_cameras, stack_cameras
-from kaleido_bench.data.images import prepare_camera, prepared_size
+from kaleido_bench.data.images import prepared_size
 from kaleido_bench.data.readers import Reader, build_reader, resolve_root
-from kaleido_bench.data.scenes import PreparedView, Scene, find_view, load_view
+from kaleido_bench.data.scenes import PreparedView, Scene, find_view, load_camera, load_view
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predict.adapters.interface import ReferenceViews, TargetCameras
 from kaleido_bench.predictions import WorkItem
@@ -80,14 +80,14 @@ class InputReader:
         return references, targets
 
     def _prepare_target(self, scene_name: str, view_id: str) -> Camera:
-        view = find_view(self._load_scene(scene_name), view_id)
-        return prepare_camera(view.camera, self.loaded.protocol.preparation, view.source)
+        pin = self.loaded.index.pin(scene_name, view_id)
+        return load_camera(self._load_scene(scene_name), view_id, self.loaded.protocol.preparation, pin)
 
     def _load_view(self, scene_name: str, view_id: str) -> PreparedView:
         key = (scene_name, view_id)
         if key not in self._views:
-            sha256 = self.loaded.index.sha256.get(scene_name, {}).get(view_id)
-            view = load_view(self._load_scene(scene_name), view_id, self.loaded.protocol.preparation, sha256)
+            pin = self.loaded.index.pin(scene_name, view_id)
+            view = load_view(self._load_scene(scene_name), view_id, self.loaded.protocol.preparation, pin)
             self._views[key] = view
             self._bytes += view.image.nbytes
             # The newest stays whatever its size.

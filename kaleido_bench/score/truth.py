@@ -46,18 +46,18 @@ class TruthReader:
 
     def hashes(self, case: Case) -> dict[str, str]:
         """View id -> sha256 of the image file, for the targets of a case: as the index froze it, or of the file."""
-        frozen = self._loaded.index.sha256.get(case.scene, {})
-        return {view: frozen.get(view) or self._hash_file(case.scene, view) for view in case.targets}
+        index = self._loaded.index
+        return {view: index.pin(case.scene, view).image or self._hash_file(case.scene, view) for view in case.targets}
 
     def load(self, case: Case, views: Sequence[str]) -> UInt8[np.ndarray, "view height width 3"]:
         """Some target views of a case, decoded and prepared.
 
         Raises:
-            BenchError: an image is missing, cannot be read, or is not the one that the index froze.
+            BenchError: an image is missing or cannot be read; an image or its camera is not what the index froze.
         """
-        frozen = self._loaded.index.sha256.get(case.scene, {})
         scene, preparation = self._load_scene(case.scene), self._loaded.protocol.preparation
-        return np.stack([load_view(scene, view, preparation, frozen.get(view)).image for view in views])
+        index = self._loaded.index
+        return np.stack([load_view(scene, view, preparation, index.pin(scene.name, view)).image for view in views])
 
     def _hash_file(self, scene: str, view: str) -> str:
         return hash_image(find_view(self._load_scene(scene), view))

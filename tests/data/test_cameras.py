@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from kaleido_bench.data.cameras import (
     c2w_to_opengl,
     camera_from_pytorch3d,
     crop_camera,
+    hash_camera,
     intrinsics_matrix,
     invert_rigid,
     normalise_cameras,
@@ -337,3 +340,52 @@ def test_scale_cameras_scales_centres_alone() -> None:
     for bad in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(BenchError, match="a positive number"):
             scale_cameras(REFERENCES, bad)
+
+
+# ------------------------------------------------------------------------------------------------------ frozen cameras
+
+
+def test_the_hash_of_a_camera_is_what_its_definition_says() -> None:
+    # Written out by hand: indices in the world hold these hashes, so no change of code may move them.
+    c2w = np.eye(4)
+    c2w[:3, 3] = 1234.567890123456, -1.2345e-7, -0.0
+    intrinsics = intrinsics_matrix(500, 510, 300.1234567, 250)
+    text = (
+        '{"K":[500.0,0.0,300.123457,0.0,510.0,250.0,0.0,0.0,1.0],"centre":[1234.56789,0.0,0.0],'
+        '"height":480,"rotation":[1.0,0.0,0.0,0.0,1.0,0.0,0.0,0.0,1.0],"width":640}\n'
+    )
+    assert hash_camera(build_camera(c2w, intrinsics, 640, 480, where="")) == hashlib.sha256(text.encode()).hexdigest()
+
+
+@given(setup=setups(), scale=st.sampled_from([1e-2, 1.0, 1e6]))
+def test_computing_a_camera_in_another_way_leaves_its_hash(setup: Setup, scale: float) -> None:
+    c2w = np.eye(4)
+    c2w[:3, :3], c2w[:3, 3] = axes(setup), scale * setup.centre
+    again = invert_rigid(invert_rigid(c2w))
+    written = np.array(json.loads(json.dumps(c2w_to_opengl(c2w).tolist())))
+    hashes = {
+        hash_camera(build_camera(pose, K, WIDTH, HEIGHT, where="")) for pose in (c2w, again, c2w_from_opengl(written))
+    }
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    ("c2w_change", "K_change", "width"),
+    [
+        ((0, 3, 1e-7), (0, 0, 0), WIDTH),
+        ((2, 3, -1e-7), (0, 0, 0), WIDTH),
+        ((0, 1, 1e-9), (0, 0, 0), WIDTH),
+        ((0, 0, 0), (0, 0, 1e-5), WIDTH),
+        ((0, 0, 0), (1, 2, 1e-5), WIDTH),
+        ((0, 0, 0), (0, 0, 0), WIDTH + 1),
+    ],
+)
+def test_a_change_that_moves_a_pixel_changes_the_hash(
+    c2w_change: tuple[int, int, float], K_change: tuple[int, int, float], width: int
+) -> None:
+    c2w, intrinsics = np.eye(4), K.copy()
+    c2w[:3, 3] = 10, 0, 3
+    before = hash_camera(build_camera(c2w, intrinsics, WIDTH, HEIGHT, where=""))
+    for matrix, (row, column, change) in ((c2w, c2w_change), (intrinsics, K_change)):
+        matrix[row, column] += change
+    assert hash_camera(build_camera(c2w, intrinsics, width, HEIGHT, where="")) != before

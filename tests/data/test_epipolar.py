@@ -76,7 +76,7 @@ def neighbours(scene: Scene) -> list[tuple[str, str]]:
 
 
 def find_features(scene: Scene, view_id: str) -> Features:
-    view = load_view(scene, view_id, PREPARATION, None)
+    view = load_view(scene, view_id, PREPARATION)
     sift = cv2.SIFT_create(contrastThreshold=0.02)
     points, descriptors = sift.detectAndCompute(cv2.cvtColor(view.image, cv2.COLOR_RGB2GRAY), None)
     # OpenCV counts from the centre of the first pixel, we from its corner.

@@ -10,7 +10,7 @@ import pytest
 
 from kaleido_bench.data.images import ImagePreparation
 from kaleido_bench.data.readers import build_reader, resolve_root
-from kaleido_bench.data.scenes import Scene, hash_image, load_view
+from kaleido_bench.data.scenes import Pin, Scene, hash_image, load_view
 
 VIEWS = {
     "buddha13": 13,
@@ -68,7 +68,7 @@ def test_a_real_scene_loads_lazily(name: str, data_dir: Path, monkeypatch: pytes
 
     reads: list[str] = []
     middle = list(scene.views)[len(scene.views) // 2]
-    view = load_view(count_reads(scene, reads), middle, PREPARATION, hash_image(scene.views[middle]))
+    view = load_view(count_reads(scene, reads), middle, PREPARATION, Pin(hash_image(scene.views[middle])))
     assert reads == [middle]
     assert view.image.shape == (256, 256, 3) and view.image.dtype == np.uint8
     assert (view.mask is not None) == (name in WITH_MASKS)
@@ -91,6 +91,6 @@ def test_white_is_behind_the_rendered_objects(data_dir: Path) -> None:
     root = resolve_root("scenes", data_dir)
     for name in ("gso_toy", "nerf_synthetic_lego"):
         scene = build_reader("transforms").load_scene(root, name)
-        view = load_view(scene, next(iter(scene.views)), PREPARATION, None)
+        view = load_view(scene, next(iter(scene.views)), PREPARATION)
         assert view.mask is not None
         assert (view.image[:8, :8] == 255).all() and not view.mask[:8, :8].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from kaleido_bench.data.cameras import build_camera, intrinsics_matrix
 from kaleido_bench.data.images import ImagePreparation, encode_png
 from kaleido_bench.data.scenes import (
+    Pin,
     PreparedView,
     View,
     build_scene,
@@ -19,7 +21,9 @@ from kaleido_bench.data.scenes import (
     decode_mask,
     find_view,
     hash_image,
+    load_camera,
     load_view,
+    pin_view,
     view_id_of,
 )
 from kaleido_bench.errors import BenchError
@@ -46,18 +50,18 @@ def view(view_id: str = "0001", image: bytes = IMAGE, mask: bytes | None = None)
     return View(view_id, CAMERA, Counted(image), None if mask is None else Counted(mask), f"fox/images/{view_id}.png")
 
 
-def load(image: bytes = IMAGE, mask: bytes | None = None, sha256: str | None = None) -> PreparedView:
-    return load_view(build_scene("fox", [view(image=image, mask=mask)], "fox"), "0001", PREPARATION, sha256)
+def load(image: bytes = IMAGE, mask: bytes | None = None, pin: Pin = Pin()) -> PreparedView:
+    return load_view(build_scene("fox", [view(image=image, mask=mask)], "fox"), "0001", PREPARATION, pin)
 
 
 def test_load_view_reads_its_own_image_and_nothing_else() -> None:
     views = [view(f"{number:04}") for number in range(5)]
     scene = build_scene("fox", views, "fox")
     assert list(scene.views) == ["0000", "0001", "0002", "0003", "0004"]
-    prepared = load_view(scene, "0003", PREPARATION, hashlib.sha256(IMAGE).hexdigest())
+    prepared = load_view(scene, "0003", PREPARATION, pin_view(views[3]))
     assert prepared.id == "0003" and prepared.image.shape == (16, 16, 3) and prepared.mask is None
     assert (prepared.camera.width, prepared.camera.height) == (16, 16)
-    assert [one.read_image.reads for one in views] == [0, 0, 0, 1, 0]  # type: ignore[attr-defined]
+    assert [one.read_image.reads for one in views] == [0, 0, 0, 2, 0]  # type: ignore[attr-defined]
 
 
 def test_a_mask_file_goes_with_its_image() -> None:
@@ -85,10 +89,28 @@ def test_masks_of_all_kinds_mean_the_same() -> None:
 def test_a_frozen_image_that_changed_is_refused() -> None:
     assert hash_image(view()) == hashlib.sha256(IMAGE).hexdigest()
     with pytest.raises(BenchError, match=r"0001\.png: the image differs from the one the protocol froze"):
-        load(sha256="0" * 64)
+        load(pin=Pin(image="0" * 64))
     same_pixels_other_bytes = IMAGE + b"trailing"
     with pytest.raises(BenchError, match="differs from the one the protocol froze"):
-        load(same_pixels_other_bytes, sha256=hashlib.sha256(IMAGE).hexdigest())
+        load(same_pixels_other_bytes, pin=pin_view(view()))
+
+
+def test_a_frozen_camera_that_changed_is_refused() -> None:
+    nudged = intrinsics_matrix(20 + 1e-5, 20, 12, 10)
+    camera = build_camera(CAMERA.c2w, nudged, CAMERA.width, CAMERA.height, where="nudged")
+    scene = build_scene("fox", [replace(view(), camera=camera)], "fox")
+    frozen = pin_view(view())
+    with pytest.raises(BenchError, match=r"0001\.png: the camera differs from the one the protocol froze.*Fetch"):
+        load_view(scene, "0001", PREPARATION, frozen)
+    with pytest.raises(BenchError, match="the camera differs"):
+        load_camera(scene, "0001", PREPARATION, frozen)
+
+
+def test_a_camera_alone_is_that_of_its_view() -> None:
+    scene = build_scene("fox", [view()], "fox")
+    camera, prepared = load_camera(scene, "0001", PREPARATION, pin_view(view())), load()
+    assert np.array_equal(camera.K, prepared.camera.K) and np.array_equal(camera.c2w, prepared.camera.c2w)
+    assert scene.views["0001"].read_image.reads == 0  # type: ignore[attr-defined]
 
 
 def test_a_truncated_image_is_refused() -> None:
@@ -107,16 +129,16 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     path = tmp_path / "0001.png"
     scene = build_scene("fox", [View("0001", CAMERA, path.read_bytes, None, str(path))], "fox")
     with pytest.raises(BenchError, match=r"0001\.png: no such image"):
-        load_view(scene, "0001", PREPARATION, None)
+        load_view(scene, "0001", PREPARATION)
     path.mkdir()
     with pytest.raises(BenchError, match=r"0001\.png: cannot be read"):
-        load_view(scene, "0001", PREPARATION, None)
+        load_view(scene, "0001", PREPARATION)
 
 
 def test_an_unknown_id_names_the_nearest() -> None:
     scene = build_scene("fox", [view(f"train/r_{number}") for number in range(30)], "fox")
     with pytest.raises(BenchError, match=r"no view 'train/r_99' among 30; expected an id such as train/r_9"):
-        load_view(scene, "train/r_99", PREPARATION, None)
+        load_view(scene, "train/r_99", PREPARATION)
     with pytest.raises(BenchError, match="an id such as train/r_0, train/r_1, train/r_2"):
         find_view(scene, "Q")
 

@@ -256,7 +256,16 @@ def test_an_image_other_than_the_frozen_one(tmp_path: Path) -> None:
     recorder = Recorder()
     frozen = {"arc": {"0000": "0" * 64}}
     with pytest.raises(BenchError, match=r"0000\.png: the image differs from the one the protocol froze"):
-        predict(start(tmp_path, recorder, sha256=frozen), InProcess(recorder))
+        predict(start(tmp_path, recorder, image_sha256=frozen), InProcess(recorder))
+
+
+@pytest.mark.parametrize("view", ["0000", "0005"], ids=["reference", "target"])
+def test_a_camera_other_than_the_frozen_one(tmp_path: Path, view: str) -> None:
+    recorder = Recorder()
+    frozen = {"arc": {view: "0" * 64}}
+    with pytest.raises(BenchError, match=rf"{view}\.png: the camera differs from the one the protocol froze"):
+        predict(start(tmp_path, recorder, camera_sha256=frozen), InProcess(recorder))
+    assert recorder.asked == []
 
 
 def test_references_are_decoded_once_for_neighbouring_cases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

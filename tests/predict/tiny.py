@@ -73,7 +73,8 @@ def write_protocol(
     samples: int = 1,
     size: tuple[int, int] = (WIDTH, HEIGHT),
     cases: Sequence[Case] | None = None,
-    sha256: dict[str, dict[str, str]] | None = None,
+    image_sha256: dict[str, dict[str, str]] | None = None,
+    camera_sha256: dict[str, dict[str, str]] | None = None,
 ) -> Path:
     """A protocol and its index beside it. By default each scene has one case a count: references 0000, 0001, ..."""
     if cases is None:
@@ -87,7 +88,14 @@ def write_protocol(
             for scene in scenes
             for count in counts
         ]
-    index = render_index(CaseIndex(schema_version=1, cases=tuple(cases), sha256=sha256 or {}))
+    index = render_index(
+        CaseIndex(
+            schema_version=1,
+            cases=tuple(cases),
+            image_sha256=image_sha256 or {},
+            camera_sha256=camera_sha256 or {},
+        )
+    )
     index_path = path.with_suffix(".json")
     path.parent.mkdir(parents=True, exist_ok=True)
     index_path.write_bytes(index)

@@ -63,7 +63,8 @@ def test_one_command_writes_a_protocol_that_loads(tmp_path: Path) -> None:
         "lpips-alex",
         "lpips-vgg",
     )
-    assert set(loaded.index.sha256["one"]) == {*five.references, *five.targets}
+    used = {*five.references, *five.targets}
+    assert set(loaded.index.image_sha256["one"]) == set(loaded.index.camera_sha256["one"]) == used
     again = build_quickstart.freeze_quickstart(tmp_path / "scenes")
     assert again.yaml_bytes == (tmp_path / "out" / "quickstart.yaml").read_bytes()
 

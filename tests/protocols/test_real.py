@@ -59,11 +59,12 @@ def test_every_scene_at_hand_is_used(data_dir: Path) -> None:
     assert used == set(build_reader("transforms").scene_names(data_dir / "scenes"))
 
 
-def test_every_image_is_pinned_and_no_other(loaded: LoadedProtocol) -> None:
+def test_every_view_is_pinned_and_no_other(loaded: LoadedProtocol) -> None:
     used: dict[str, set[str]] = {}
     for case in loaded.cases:
         used.setdefault(case.scene, set()).update(case.references, case.targets)
-    assert {scene: set(views) for scene, views in loaded.index.sha256.items()} == used
+    for pinned in (loaded.index.image_sha256, loaded.index.camera_sha256):
+        assert {scene: set(views) for scene, views in pinned.items()} == used
 
 
 @pytest.mark.parametrize("name", FEW)

@@ -326,9 +326,10 @@ def test_samples_of_an_earlier_call_are_not_unexpected(desk: Desk) -> None:
     assert desk._replace(run=run).score().scored == 4
 
 
-def test_ground_truth_other_than_the_frozen_one_is_refused(tmp_path: Path) -> None:
-    desk = set_up(tmp_path, sha256={"arc": {"0005": "0" * 64}})
-    with pytest.raises(BenchError, match="differs from the one the protocol froze"):
+@pytest.mark.parametrize("what", ["image", "camera"])
+def test_ground_truth_other_than_the_frozen_one_is_refused(tmp_path: Path, what: str) -> None:
+    desk = set_up(tmp_path, **{f"{what}_sha256": {"arc": {"0005": "0" * 64}}})
+    with pytest.raises(BenchError, match=f"the {what} differs from the one the protocol froze"):
         desk.score()
 
 

@@ -70,7 +70,7 @@ def test_a_written_model_reads_back_equal(door: Scene, data_dir: Path, tmp_path:
         assert np.allclose(view.camera.c2w[:3, :3], expected.camera.c2w[:3, :3], rtol=0, atol=1e-5)
         assert np.allclose(view.camera.c2w[:3, 3], expected.camera.c2w[:3, 3], rtol=1e-5, atol=1e-4)
         assert np.allclose(view.camera.K, expected.camera.K, rtol=1e-14)
-    same = load_view(found, "DSC_0001", SMALL, None), load_view(door, "DSC_0001", SMALL, None)
+    same = load_view(found, "DSC_0001", SMALL), load_view(door, "DSC_0001", SMALL)
     assert np.array_equal(same[0].image, same[1].image)
 
 

@@ -43,8 +43,8 @@ def test_real_scenes_come_back_byte_for_byte(data_dir: Path, tmp_path: Path) -> 
                 assert view.read_mask() == expected.read_mask()
 
     view_id = next(iter(scenes[0].views))
-    ours = load_view(reader.load_scene(tmp_path, "dtu_scan24"), view_id, SMALL, None)
-    theirs = load_view(scenes[0], view_id, SMALL, None)
+    ours = load_view(reader.load_scene(tmp_path, "dtu_scan24"), view_id, SMALL)
+    theirs = load_view(scenes[0], view_id, SMALL)
     assert np.array_equal(ours.image, theirs.image) and ours.mask is not None and theirs.mask is not None
     assert np.array_equal(ours.mask, theirs.mask)
 

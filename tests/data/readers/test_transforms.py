@@ -50,7 +50,7 @@ def test_nerfstudio_with_intrinsics_of_each_frame(tmp_path: Path) -> None:
     assert camera.c2w.tolist() == POSE_OPENCV
     assert camera.K.tolist() == [[50, 0, 19], [0, 51, 14], [0, 0, 1]]
     assert (camera.width, camera.height) == (40, 30)
-    assert load_view(scene, "0001", AS_STORED, None).image.shape == (30, 40, 3)
+    assert load_view(scene, "0001", AS_STORED).image.shape == (30, 40, 3)
 
 
 def test_intrinsics_of_the_file_hold_until_a_frame_has_its_own(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_blender_splits_without_suffixes_and_sizes(tmp_path: Path) -> None:
     assert list(scene.views) == [image.removesuffix(".png") for image in images]
     camera = scene.views["test/r_1"].camera
     assert np.allclose(camera.K, [[55, 0, 20], [0, 55, 15], [0, 0, 1]], rtol=1e-12)
-    assert load_view(scene, "test/r_1", AS_STORED, None).image[0, 0, 0] == 5
+    assert load_view(scene, "test/r_1", AS_STORED).image[0, 0, 0] == 5
 
 
 def test_transforms_json_wins_over_splits(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_blender_image_of_another_size_is_noticed_when_it_is_read(tmp_path: Pa
     scene = load(tmp_path, document, ("images/a.png",))
     write_scene(tmp_path, {}, ["images/b.png"], size=(41, 30))
     with pytest.raises(BenchError, match="an image of 41 x 30 pixels; expected 40 x 30"):
-        load_view(scene, "b", AS_STORED, None)
+        load_view(scene, "b", AS_STORED)
 
 
 def test_masks_are_named_or_lie_beside(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_loading_reads_no_image_that_declares_its_size(tmp_path: Path) -> None:
     # No image exists at all, and the scene loads; reading a view says which file is missing.
     scene = load(tmp_path, LENS | {"frames": [frame()]}, images=())
     with pytest.raises(BenchError, match=r"images/0001\.png: no such image"):
-        load_view(scene, "0001", AS_STORED, None)
+        load_view(scene, "0001", AS_STORED)
 
 
 # ------------------------------------------------------------------------------------------------------------ refusal
