@@ -58,9 +58,9 @@ class InProcess:
 
 
 class _Failure(NamedTuple):
-    """What went wrong with an item: a BenchError in parts (whole it cannot be pickled), a traceback, or a death."""
+    """What went wrong with an item: a BenchError, a traceback, or a death."""
 
-    bench_error: tuple[str, str, str, str] | None = None
+    bench_error: BenchError | None = None
     traceback: str | None = None
     death: str = ""
 
@@ -142,8 +142,7 @@ def _receive(worker: _Worker, item: WorkItem) -> _Failure | None:
 
 def _raise(failure: _Failure) -> NoReturn:
     if failure.bench_error is not None:
-        where, found, expected, fix = failure.bench_error
-        raise BenchError(where, found, expected=expected, fix=fix)
+        raise failure.bench_error
     if failure.traceback is not None:
         raise RuntimeError(f"in a worker process:\n{failure.traceback}")
     raise IncompleteError(f"{failure.death} What is predicted stays; run the same command again for the rest.")
@@ -176,7 +175,7 @@ def _work(connection: Connection, task: Task, request: ModelRequest, number: int
             adapter = adapter or build_requested(request, number)
             predict_item(task, adapter, reader, item)
         except BenchError as error:
-            answer = _Failure(bench_error=(error.where, error.found, error.expected, error.fix))
+            answer = _Failure(bench_error=error)
         except Exception:
             answer = _Failure(traceback=traceback.format_exc())
         try:
