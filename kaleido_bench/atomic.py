@@ -48,6 +48,17 @@ def write_bytes_atomic(path: Path, data: bytes) -> None:
     _sync_folder(path.parent)
 
 
+def update_bytes_atomic(path: Path, data: bytes) -> bool:
+    """`write_bytes_atomic`, unless the file holds these bytes already. Gives whether it wrote."""
+    try:
+        if path.read_bytes() == data:
+            return False
+    except OSError:
+        pass  # not there, or not readable: then writing says what is wrong
+    write_bytes_atomic(path, data)
+    return True
+
+
 def write_folder_atomic(path: Path, files: Mapping[str, bytes]) -> None:
     """Writes a folder of files so that it is there whole or not at all; an older one is replaced.
 

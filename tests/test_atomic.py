@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kaleido_bench import atomic
-from kaleido_bench.atomic import remove_leftovers, write_bytes_atomic, write_folder_atomic
+from kaleido_bench.atomic import remove_leftovers, update_bytes_atomic, write_bytes_atomic, write_folder_atomic
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -20,6 +20,14 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     write_bytes_atomic(tmp_path / "f", b"two")
     assert (tmp_path / "f").read_bytes() == b"two"
     assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_file_that_holds_the_same_is_left_alone(tmp_path: Path) -> None:
+    assert update_bytes_atomic(tmp_path / "f", b"one")
+    before = (tmp_path / "f").stat().st_mtime_ns, tmp_path.stat().st_mtime_ns
+    assert not update_bytes_atomic(tmp_path / "f", b"one")
+    assert ((tmp_path / "f").stat().st_mtime_ns, tmp_path.stat().st_mtime_ns) == before
+    assert update_bytes_atomic(tmp_path / "f", b"two") and (tmp_path / "f").read_bytes() == b"two"
 
 
 def test_a_folder_is_written_and_replaced_whole(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kaleido_bench.errors import BenchError
-from kaleido_bench.predictions import Run, find_runs
+from kaleido_bench.predictions import find_runs
 
 
 def find_all_runs(folders: Sequence[Path]) -> list[Path]:
@@ -24,8 +24,3 @@ def find_all_runs(folders: Sequence[Path]) -> list[Path]:
             )
         found.update(dict.fromkeys(below))
     return list(found)
-
-
-def result_path(run: Run, convention: str) -> Path:
-    """Where a run's result is: `result.json`, or beside the rows under another convention than its protocol's."""
-    return run.result if convention == run.record.convention else run.scores(convention).with_suffix(".json")

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kaleido_bench.cli.console import LateProgress, say
-from kaleido_bench.cli.folders import result_path
 from kaleido_bench.conventions import Convention
 from kaleido_bench.errors import IncompleteError
 from kaleido_bench.predict.execution.devices import resolve_device
 from kaleido_bench.predictions import Deviations, Run, plan_items
 from kaleido_bench.protocol import LoadedProtocol
-from kaleido_bench.score.results import Result, build_result, render_result, write_result
+from kaleido_bench.score.results import Result, build_result, write_result
 from kaleido_bench.score.scoring import score_run
 
 
@@ -68,10 +67,7 @@ def score_one(
             report=progress.report,
         )
     result = build_result(run.record, loaded, convention, deviations, scores)
-    path = result_path(run, convention.name)
-    changed = not path.is_file() or path.read_bytes() != render_result(result)
-    if changed:
-        write_result(run, result)
+    changed = write_result(run, result)
     return ScoreOutcome(run, result, scores.scored, scores.reused, changed, tuple(scores.weights_missing))
 
 

@@ -18,9 +18,9 @@ def table(
     json: Json = False,
 ) -> None:
     """Results as a table. Ranked after rounding, ties marked; ends with 1 when a run has no result."""
-    from kaleido_bench.cli.folders import find_all_runs, result_path
+    from kaleido_bench.cli.folders import find_all_runs
     from kaleido_bench.predictions import open_run
-    from kaleido_bench.score.results import load_result
+    from kaleido_bench.score.results import load_result, result_path
 
     runs = [open_run(path) for path in find_all_runs(run)]
     paths = {each.path: result_path(each, convention or each.record.convention) for each in runs}

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field, JsonValue
 
-from kaleido_bench.atomic import write_bytes_atomic
+from kaleido_bench.atomic import update_bytes_atomic
 from kaleido_bench.conventions import CapInfinite, Convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import Deviations, Run, RunRecord, WorkItem, plan_items
@@ -194,15 +194,14 @@ def build_result(
     )
 
 
-def write_result(run: Run, result: Result) -> Path:
-    """Write a result into its run, atomically.
+def result_path(run: Run, convention: str) -> Path:
+    """Where a run's result is: `result.json`, or `scores/<convention>.json` under another than its protocol's."""
+    return run.result if convention == run.record.convention else run.scores(convention).with_suffix(".json")
 
-    It is `result.json`, or `scores/<convention>.json` under another convention than the protocol's.
-    """
-    own = result.convention.name == run.record.convention
-    path = run.result if own else run.path / "scores" / f"{result.convention.name}.json"
-    write_bytes_atomic(path, render_result(result))
-    return path
+
+def write_result(run: Run, result: Result) -> bool:
+    """Write a result into its run, atomically, unless the same is there. Gives whether it wrote."""
+    return update_bytes_atomic(result_path(run, result.convention.name), render_result(result))
 
 
 def render_result(result: Result) -> bytes:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from kaleido_bench.atomic import write_bytes_atomic
+from kaleido_bench.atomic import update_bytes_atomic, write_bytes_atomic
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import WorkItem
 
@@ -92,13 +92,16 @@ def read_part(path: Path) -> Part | None:
 
 
 def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as Parquet, atomically. The same rows give the same bytes under one version of pyarrow."""
+    """Write rows as Parquet, atomically, unless the same are there.
+
+    The same rows give the same bytes under one version of pyarrow.
+    """
     pa, pq = _import_arrow()
     schema = _build_schema(pa)
     columns = [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), buffer, compression="zstd")
-    write_bytes_atomic(path, buffer.getvalue())
+    update_bytes_atomic(path, buffer.getvalue())
 
 
 def read_rows(path: Path) -> list[Row]:

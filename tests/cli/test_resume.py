@@ -24,8 +24,8 @@ def read_product(run: Path) -> dict[str, bytes]:
 
 
 def read_times(runs: Path) -> dict[Path, int]:
-    """When each file was last written. The file of rows is left out: it is joined again from what is known."""
-    return {path: path.stat().st_mtime_ns for path in runs.rglob("*") if path.is_file() and path.suffix != ".parquet"}
+    """When each file and folder was last written."""
+    return {path: path.stat().st_mtime_ns for path in runs.rglob("*")}
 
 
 def wait_for(process: subprocess.Popen[str], folder: Path, count: int) -> None:

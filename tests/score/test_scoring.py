@@ -23,7 +23,7 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import Deviations, Run, WorkItem, create_run, open_run, plan_items, write_prediction
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from kaleido_bench.score.psnr import score_psnr
-from kaleido_bench.score.results import Result, build_result, load_result, render_result, write_result
+from kaleido_bench.score.results import Result, build_result, load_result, render_result, result_path, write_result
 from kaleido_bench.score.rows import Row, Scores, read_rows
 from kaleido_bench.score.scoring import score_run
 from kaleido_bench.score.ssim import score_ssim
@@ -389,8 +389,8 @@ def test_less_than_the_protocol_is_partial_and_says_why(desk: Desk) -> None:
 
 def test_the_result_reads_back_and_is_no_clock(desk: Desk) -> None:
     result = desk.result()
-    path = write_result(desk.run, result)
-    assert path == desk.run.result
+    path = desk.run.result
+    assert write_result(desk.run, result) and not write_result(desk.run, result)
     assert load_result(path) == result
     for item in plan_items(desk.loaded):
         write_prediction(desk.run, item, noise(item), seed=1, seconds=99.0)
@@ -401,12 +401,14 @@ def test_the_result_reads_back_and_is_no_clock(desk: Desk) -> None:
 def test_another_convention_does_not_overwrite_the_protocols_result(desk: Desk) -> None:
     other: Convention = CONVENTION.model_copy(update={"name": "other"})
     result = build_result(desk.run.record, desk.loaded, other, Deviations(), desk.score(convention=other))
-    assert write_result(desk.run, result) == desk.run.path / "scores" / "other.json"
-    assert not desk.run.result.exists()
+    assert write_result(desk.run, result)
+    assert result_path(desk.run, "other") == desk.run.path / "scores" / "other.json"
+    assert load_result(desk.run.path / "scores" / "other.json") == result and not desk.run.result.exists()
 
 
 def test_a_result_of_another_version_is_refused(desk: Desk) -> None:
-    path = write_result(desk.run, desk.result())
+    path = desk.run.result
+    write_result(desk.run, desk.result())
     fields = json.loads(path.read_bytes())
     path.write_text(json.dumps({**fields, "schema_version": 2}))
     with pytest.raises(BenchError, match=r"schema version 2; expected schema version 1\. Upgrade kaleido-bench"):
