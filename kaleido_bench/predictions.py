@@ -14,16 +14,16 @@ A prediction folder is there whole or not at all. Nothing in it is believed with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
 from pydantic import Field, JsonValue
 
-from kaleido_bench.atomic import is_temporary, remove_leftovers, write_bytes_atomic, write_folder_atomic
+from kaleido_bench.atomic import remove_leftovers, update_bytes_atomic, write_bytes_atomic, write_folder_atomic
 from kaleido_bench.cases import Case, CaseIndex, ViewId
 from kaleido_bench.data.images import decode_image, encode_png
 from kaleido_bench.errors import BenchError
@@ -47,6 +47,7 @@ from kaleido_bench.records import (
 )
 
 __all__ = [
+    "AdapterRecord",
     "Deviations",
     "PredictionRecord",
     "PredictionState",
@@ -116,6 +117,16 @@ class Session(Record):
     deviations: Deviations = Deviations()
 
 
+class AdapterRecord(Record):
+    """The adapter's card."""
+
+    name: str = Field(min_length=1)
+    variant: str | None
+    weights_sha256: str | None
+    settings: dict[str, JsonValue]
+    training_data: tuple[str, ...] | None = Field(description="() is none, null is unknown")
+
+
 class RunRecord(Record):
     """`run.json`."""
 
@@ -125,9 +136,7 @@ class RunRecord(Record):
     protocol_hash: Sha256
     convention: str
     model: str = Field(description="as named on the command line: kaleido@tiny")
-    adapter: dict[str, JsonValue] = Field(
-        description="the adapter's card: name, variant, weights, settings, training data"
-    )
+    adapter: AdapterRecord
     fingerprint: str = Field(min_length=1, description="of the adapter: code version, weights and settings")
     seed: int
     sessions: tuple[Session, ...] = Field(description="the calls that made predictions, in order")
@@ -259,45 +268,42 @@ def run_folder(out: Path, protocol: str, model: str) -> Path:
     return out / protocol / name
 
 
-def create_run(
-    out: Path, loaded: LoadedProtocol, *, model: str, adapter: Mapping[str, JsonValue], fingerprint: str
-) -> Run:
+def create_run(out: Path, loaded: LoadedProtocol, *, model: str, adapter: AdapterRecord, fingerprint: str) -> Run:
     """Makes the run folder of a protocol and a model, or continues the one that is there.
 
-    Leftovers of a killed process are removed. Nothing else is touched in a folder that is there.
+    Leftovers of a killed process are removed. What run.json and protocol.json say beside the two hashes (a title, the
+    adapter's training data) is brought up to date. Predictions, scores and sessions stay as they are.
 
     Args:
         out: the folder of all runs.
         loaded: the protocol.
         model: the model's name as the user wrote it.
-        adapter: the adapter's card as plain values.
+        adapter: the adapter's card.
         fingerprint: the adapter's fingerprint.
 
     Raises:
         BenchError: the folder belongs to another protocol hash or another adapter fingerprint.
     """
     path = run_folder(out, loaded.protocol.name, model)
-    if (path / "run.json").is_file():
-        run = open_run(path, protocol_hash=loaded.hash, fingerprint=fingerprint)
-        for folder in (path, run.predictions, path / "scores"):
-            remove_leftovers(folder)
-        return run
+    there = (path / "run.json").is_file()
+    before = open_run(path, protocol_hash=loaded.hash, fingerprint=fingerprint).record if there else None
     record = RunRecord(
         protocol=loaded.protocol.name,
         protocol_version=loaded.protocol.version,
         protocol_hash=loaded.hash,
         convention=loaded.protocol.convention,
         model=model,
-        adapter=dict(adapter),
+        adapter=adapter,
         fingerprint=fingerprint,
         seed=loaded.protocol.seed,
-        sessions=(),
+        sessions=before.sessions if before else (),
     )
     for folder in (path, path / "predictions", path / "scores"):
         folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(folder)
-    write_bytes_atomic(path / "protocol.json", _render_protocol(loaded))
-    write_json_atomic(path / "run.json", record.model_dump(mode="json"))
+    update_bytes_atomic(path / "protocol.json", _render_protocol(loaded))
+    if record != before:
+        write_json_atomic(path / "run.json", record.model_dump(mode="json"))
     return Run(path, record)
 
 
@@ -335,19 +341,25 @@ def open_run(path: Path, *, protocol_hash: str | None = None, fingerprint: str |
 
 def append_session(run: Run, session: Session) -> Run:
     """Records that a call is about to make predictions. A call that finds nothing to do records nothing."""
-    record = run.record.model_copy(update={"sessions": (*run.record.sessions, session)})
+    now = open_run(run.path).record  # another process may have begun meanwhile
+    record = now.model_copy(update={"sessions": (*now.sessions, session)})
     write_json_atomic(run.path / "run.json", record.model_dump(mode="json"))
     return Run(run.path, record)
 
 
 def find_runs(out: Path) -> list[Path]:
-    """The run folders below a folder, sorted."""
-    if (out / "run.json").is_file():
-        return [out]
-    if not out.is_dir():
+    """The run folders below a folder, sorted. A link back to a folder above is not followed."""
+    return _find_runs(out, frozenset())
+
+
+def _find_runs(folder: Path, above: frozenset[Path]) -> list[Path]:
+    if (folder / "run.json").is_file():
+        return [folder]
+    real = folder.resolve()
+    if not folder.is_dir() or real in above:
         return []
-    below = (child for child in sorted(out.iterdir()) if child.is_dir() and not child.name.startswith("."))
-    return [found for child in below for found in find_runs(child)]
+    below = (child for child in sorted(folder.iterdir()) if child.is_dir() and not child.name.startswith("."))
+    return [found for child in below for found in _find_runs(child, above | {real})]
 
 
 class _StoredProtocol(Record):
@@ -472,13 +484,12 @@ def load_prediction_record(run: Run, item: WorkItem) -> PredictionRecord:
 
 
 def unexpected_items(run: Run, loaded: LoadedProtocol, samples: int | None = None) -> list[str]:
-    """Folders in predictions/ that answer nothing the protocol asks."""
+    """What in predictions/ answers nothing the protocol asks. Hidden files are not ours, nor anybody's prediction."""
     known = {item.key for item in plan_items(loaded, samples)}
     if not run.predictions.is_dir():
         return []
-    return [
-        path.name for path in sorted(run.predictions.iterdir()) if path.name not in known and not is_temporary(path)
-    ]
+    names = sorted(path.name for path in run.predictions.iterdir())
+    return [name for name in names if name not in known and not name.startswith(".")]
 
 
 class _Problem(NamedTuple):
@@ -492,6 +503,7 @@ def _find_problems(run: Run, item: WorkItem, size: tuple[int, int]) -> list[_Pro
     record, problems = _read_record(run, item)
     expected = {f"{view}.png" for view in item.case.targets}
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} - {"case.json"}
+    found = {name for name in found if not PurePath(name).name.startswith(".")}  # .DS_Store; no view has such a name
     problems += [_Problem(folder / name, "missing") for name in sorted(expected - found)]
     extra = f"extra, no target of case '{item.case.id}'"
     problems += [_Problem(folder / name, extra) for name in sorted(found - expected)]

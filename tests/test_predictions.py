@@ -14,6 +14,7 @@ from kaleido_bench.cases import Case
 from kaleido_bench.data.images import encode_png
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import (
+    AdapterRecord,
     Deviations,
     Run,
     Session,
@@ -36,7 +37,7 @@ from kaleido_bench.predictions import (
 from kaleido_bench.protocol import LoadedProtocol
 
 SIZE = (16, 12)
-CARD = {"name": "mean", "variant": None, "settings": {}}
+CARD = AdapterRecord(name="mean", variant=None, weights_sha256=None, settings={}, training_data=())
 SESSION = Session(
     started="2025-01-01T00:00:00Z",
     command=("kbench", "run"),
@@ -133,6 +134,33 @@ def test_a_run_is_made_opened_and_continued(tmp_path: Path, loaded: LoadedProtoc
     assert create_run(tmp_path / "runs", loaded, model="mean", adapter=CARD, fingerprint="f1") == run
     assert find_runs(tmp_path / "runs") == [run.path]
     assert run.record.sessions == () and run.record.seed == 7
+
+
+def test_continuing_brings_up_to_date_what_follows_from_protocol_and_adapter(
+    tmp_path: Path, protocol_files: Any, run: Run
+) -> None:
+    run = append_session(run, SESSION)
+    record = run.path / "run.json"
+    record.write_bytes(record.read_bytes().replace(b'"model":"mean"', b'"model":"better"'))
+    (run.path / "protocol.json").unlink()
+    renamed = protocol_files.load(title="A better title")
+    card = CARD.model_copy(update={"training_data": ("co3d",)})
+    again = create_run(tmp_path / "runs", renamed, model="mean", adapter=card, fingerprint="f1")
+    assert again == open_run(run.path)
+    assert again.record == run.record.model_copy(update={"adapter": card})
+    assert load_run_protocol(again).protocol.title == "A better title"
+
+
+def test_a_link_back_to_a_folder_above_is_not_followed(tmp_path: Path, run: Run) -> None:
+    (tmp_path / "runs" / "tiny" / "back").symlink_to(tmp_path / "runs")
+    (tmp_path / "runs" / "tiny" / "itself").symlink_to("itself")
+    assert find_runs(tmp_path / "runs") == [run.path]
+
+
+def test_two_calls_at_once_lose_no_session(run: Run) -> None:
+    partial = SESSION.model_copy(update={"deviations": Deviations(limit=2)})
+    append_session(run, partial)
+    assert append_session(run, SESSION).record.sessions == (partial, SESSION)
 
 
 def test_a_run_of_another_protocol_is_refused(tmp_path: Path, protocol_files: Any, run: Run) -> None:
@@ -357,3 +385,11 @@ def test_folders_that_answer_nothing_are_listed(run: Run, loaded: LoadedProtocol
     (run.predictions / "c-r1").mkdir()
     (run.predictions / ".tmp.host.1.x").mkdir()
     assert unexpected_items(run, loaded) == ["c-r1"]
+
+
+def test_hidden_files_of_an_operating_system_are_not_ours(
+    run: Run, loaded: LoadedProtocol, item: WorkItem, written: Path
+) -> None:
+    for folder in (run.predictions, written, written / "t"):
+        (folder / ".DS_Store").write_bytes(b"x")
+    assert check_prediction(run, item, SIZE).whole and unexpected_items(run, loaded) == []

@@ -15,12 +15,13 @@ def find_all_runs(folders: Sequence[Path]) -> list[Path]:
     Raises:
         BenchError: there is none in one of them.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}  # by where they really are: one run may be spelt in two ways
     for folder in folders:
         below = find_runs(folder)
         if not below:
             raise BenchError(
                 folder, "no run in it", expected="a run folder, or a folder of runs", fix="See `kbench list runs`."
             )
-        found.update(dict.fromkeys(below))
-    return list(found)
+        for path in below:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())

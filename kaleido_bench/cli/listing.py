@@ -10,6 +10,7 @@ import typer
 
 from kaleido_bench.cli.options import Data, Json, Out
 from kaleido_bench.cli.printing import print_rows
+from kaleido_bench.errors import BenchError, IncompleteError
 
 
 class Kind(StrEnum):
@@ -37,6 +38,8 @@ def list_things(
         Kind.RUNS: lambda: list_runs(out),
     }[kind]()
     print_rows(rows, as_json=json, empty=f"no {kind}" + (f" below {out}" if kind is Kind.RUNS else ""))
+    if broken := [str(row["run"]) for row in rows if row.get("problem")]:
+        raise IncompleteError(f"cannot be read: {', '.join(broken)}")
 
 
 def list_protocols() -> list[dict[str, object]]:
@@ -68,7 +71,8 @@ def list_models() -> list[dict[str, object]]:
 
     return [
         {
-            "model": f"{name}@{entry.variant}" if entry.variant else name,
+            "model": name,
+            "variant": entry.variant or None,
             "default": entry.default_variant,
             "arguments": None if entry.arguments is None else list(entry.arguments) or None,
             "title": entry.title,
@@ -80,7 +84,6 @@ def list_models() -> list[dict[str, object]]:
 def list_datasets(data_dir: Path | None) -> list[dict[str, object]]:
     """The data sets that the shipped protocols read, and how many of the scenes they name are here."""
     from kaleido_bench.data.readers import build_reader, resolve_root
-    from kaleido_bench.errors import BenchError
     from kaleido_bench.protocol import find_protocols, load_protocol
 
     wanted: dict[tuple[str, str, str], set[str]] = {}
@@ -121,22 +124,30 @@ def list_conventions() -> list[dict[str, object]]:
 
 
 def list_runs(out: Path) -> list[dict[str, object]]:
-    """The runs below a folder."""
-    from kaleido_bench.predictions import find_runs, load_run_protocol, open_run, plan_items
+    """The runs below a folder; one that cannot be read has a problem and nothing else."""
+    from kaleido_bench.predictions import find_runs
 
+    keys = ("run", "protocol", "model", "predictions", "result", "last call", "problem")
     rows: list[dict[str, object]] = []
     for path in find_runs(out):
-        run = open_run(path)
-        items = plan_items(load_run_protocol(run))
-        here = sum(run.item_folder(item).is_dir() for item in items)
-        rows.append(
-            {
-                "run": str(path),
-                "protocol": run.record.protocol,
-                "model": run.record.model,
-                "predictions": f"{here} of {len(items)}",
-                "result": run.result.is_file(),
-                "last call": run.record.sessions[-1].started if run.record.sessions else None,
-            }
-        )
+        try:
+            found = _describe_run(path)
+        except BenchError as error:
+            found = {"problem": str(error)}
+        rows.append({**dict.fromkeys(keys), "run": str(path), **found})
     return rows
+
+
+def _describe_run(path: Path) -> dict[str, object]:
+    from kaleido_bench.predictions import load_run_protocol, open_run, plan_items
+
+    run = open_run(path)
+    items = plan_items(load_run_protocol(run))
+    here = sum(run.item_folder(item).is_dir() for item in items)
+    return {
+        "protocol": run.record.protocol,
+        "model": run.record.model,
+        "predictions": f"{here} of {len(items)}",
+        "result": run.result.is_file(),
+        "last call": run.record.sessions[-1].started if run.record.sessions else None,
+    }

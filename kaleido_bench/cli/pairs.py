@@ -8,24 +8,24 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import typer
-from pydantic import JsonValue
+from pydantic import ValidationError
 
 from kaleido_bench.cli.console import say, show_progress
 from kaleido_bench.cli.failures import EXIT_INCOMPLETE, exit_code, print_error
 from kaleido_bench.data.readers import resolve_root
 from kaleido_bench.errors import BenchError, IncompleteError
-from kaleido_bench.predict.adapters import Adapter, ModelName, label_model, resolve_model
+from kaleido_bench.predict.adapters import Adapter, AdapterCard, ModelName, label_model, resolve_model
 from kaleido_bench.predict.execution.devices import check_device
 from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers, build_requested, choose_device
 from kaleido_bench.predict.runner import PredictOutcome, PredictPlan, Report, Task, predict_run
 from kaleido_bench.predict.sessions import describe_session
-from kaleido_bench.predictions import Deviations, Run, create_run, open_run, run_folder, select_items
+from kaleido_bench.predictions import AdapterRecord, Deviations, Run, create_run, open_run, run_folder, select_items
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 
 if TYPE_CHECKING:
@@ -85,9 +85,17 @@ def build_call(
             expected="the folder of the data sets",
             fix="Correct it or KBENCH_DATA.",
         )
+    _check_out(out)
     names = tuple(dict.fromkeys(resolve_model(name) for name in models))
     unique = tuple(dict.fromkeys(protocols))
     return Call(unique, names, args, data_dir, out, check_device(device), workers, deviations)
+
+
+def _check_out(out: Path) -> None:
+    """Refuse a folder of runs that lies in a file."""
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise BenchError("--out", f"{there} is a file", expected="a folder, there or not", fix="Name another.")
 
 
 def for_each_pair(call: Call, work: Callable[[Pair], Result]) -> tuple[list[Result], list[Failure]]:
@@ -96,7 +104,10 @@ def for_each_pair(call: Call, work: Callable[[Pair], Result]) -> tuple[list[Resu
     loaded: list[LoadedProtocol] = []
     for name in call.protocols:
         with go_on(name, failures):
-            loaded.append(load_protocol(name))
+            protocol = load_protocol(name)
+            # A name and its file are one protocol.
+            if (protocol.protocol.name, protocol.hash) not in {(each.protocol.name, each.hash) for each in loaded}:
+                loaded.append(protocol)
     results: list[Result] = []
     for model in call.models:
         request = ModelRequest(model, call.args, call.device)
@@ -128,8 +139,8 @@ def go_on(name: str, failures: list[Failure]) -> Generator[None]:
     except OSError as error:
         print_error(IncompleteError(f"{name}: {error}"))
         failures.append(Failure(name, EXIT_INCOMPLETE))
-    except Exception as error:
-        # A fault of a method or of kbench, for which somebody will want the traceback.
+    except (Exception, SystemExit) as error:
+        # A fault of a method (which may even call exit) or of kbench, for which somebody will want the traceback.
         traceback.print_exc(file=sys.stderr)
         print_error(
             IncompleteError(f"{name}: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
@@ -153,7 +164,12 @@ class Models:
 
 
 def predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
-    """Predict what is missing of one pair."""
+    """Predict what is missing of one pair. What a method prints goes to standard error: it is no part of the answer."""
+    with redirect_stdout(sys.stderr):
+        return _predict_pair(call, pair, models)
+
+
+def _predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
     items = select_items(pair.loaded, call.deviations)
     folder = run_folder(call.out, pair.loaded.protocol.name, pair.label)
     if not folder.is_dir():
@@ -170,16 +186,28 @@ def predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
 
 def _open(call: Call, pair: Pair, adapter: Adapter) -> Run:
     card = adapter.describe()
-    plain: dict[str, JsonValue] = {
-        "name": card.name,
-        "variant": card.variant,
-        "weights_sha256": card.weights_sha256,
-        "settings": {**card.settings},
-        "training_data": None if card.training_data is None else list(card.training_data),
-    }
-    run = create_run(call.out, pair.loaded, model=pair.label, adapter=plain, fingerprint=card.fingerprint)
+    run = create_run(
+        call.out, pair.loaded, model=pair.label, adapter=_record_card(pair, card), fingerprint=card.fingerprint
+    )
     # Read back, so that a result says the same, to the order of its keys, in this call and in one that continues it.
     return open_run(run.path)
+
+
+def _record_card(pair: Pair, card: AdapterCard) -> AdapterRecord:
+    """The card as run.json keeps it. Raises BenchError where a method of another package says something else."""
+    try:
+        return AdapterRecord.model_validate({key: getattr(card, key) for key in AdapterRecord.model_fields})
+    except AttributeError as error:
+        found = str(error)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        found = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    raise BenchError(
+        f"{pair.label}, describe()",
+        found,
+        expected="an AdapterCard, as kaleido_bench.predict.adapters.build_card makes it",
+        fix="Correct the adapter.",
+    )
 
 
 @contextmanager

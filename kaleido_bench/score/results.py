@@ -279,16 +279,7 @@ def _describe_protocol(loaded: LoadedProtocol) -> ProtocolReference:
 
 
 def _describe_model(record: RunRecord) -> ModelCard:
-    card = {key: value for key, value in record.adapter.items() if key in ModelCard.model_fields}
-    fields = {
-        "name": record.model,
-        "variant": None,
-        "weights_sha256": None,
-        "settings": {},
-        "training_data": None,
-        **card,
-    }
-    return ModelCard.model_validate({**fields, "model": record.model, "fingerprint": record.fingerprint})
+    return ModelCard(model=record.model, fingerprint=record.fingerprint, **dict(record.adapter))
 
 
 def _describe_metrics(loaded: LoadedProtocol, convention: Convention, scores: Scores) -> tuple[MetricRecord, ...]:

@@ -151,6 +151,12 @@ def test_a_data_directory_that_is_not_there(tiny: Path, kbench: Kbench) -> None:
     check_one_line(ended, 2, ["--data", "absent"])
 
 
+def test_an_output_folder_in_a_file(tiny: Path, kbench: Kbench) -> None:
+    (tiny / "file").write_text("in the way")
+    arguments = ["--model", "nearest", "--data", tiny / "data", "--out", tiny / "file" / "runs"]
+    check_one_line(kbench("run", tiny / "tiny.yaml", *arguments), 2, ["--out", f"{tiny / 'file'} is a file"])
+
+
 def test_unknown_protocol(kbench: Kbench, tmp_path: Path) -> None:
     ended = kbench("run", "real/object-few", "--model", "nearest", "--out", tmp_path)
     check_one_line(ended, 2, ["'real/object-few'", "Did you mean 'real/objects-few'?"])

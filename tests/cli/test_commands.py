@@ -55,7 +55,7 @@ def test_list_protocols_names_every_shipped_one(kbench: Kbench) -> None:
 
 
 def test_list_models(kbench: Kbench, toys: Path) -> None:
-    rows = {row["model"].split("@")[0]: row for row in json.loads(kbench("list", "models", "--json").out)}
+    rows = {row["model"]: row for row in json.loads(kbench("list", "models", "--json").out)}
     assert {"nearest", "mean", "saved", "kaleido", "toy", "scene-toy"} <= set(rows)
     assert rows["toy"]["title"] == "from the package toy-adapters"
     assert rows["kaleido"]["arguments"] == ["steps"] and rows["kaleido"]["default"] == "tiny"

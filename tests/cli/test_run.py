@@ -12,7 +12,7 @@ import torch
 from reference_model.checkpoint import write_checkpoint
 from reference_model.config import smoke
 from reference_model.model import Kaleido as ReferenceModel
-from tests.cli.conftest import Kbench
+from tests.cli.conftest import Kbench, start_kbench
 from tests.predict.tiny import write_protocol
 
 
@@ -202,7 +202,7 @@ def test_score_under_an_unknown_convention(tiny: Path, kbench: Kbench) -> None:
 def test_a_run_without_a_result_is_named_after_the_table_of_the_others(tiny: Path, kbench: Kbench) -> None:
     predict_mean(tiny, kbench)
     empty = kbench("table", tiny / "runs")
-    assert empty.code == 2 and "no result" in empty.err
+    assert empty.code == 1 and "no result" in empty.err and empty.out == ""
     arguments = ["--data", tiny / "data", "--out", tiny / "runs"]
     assert kbench("run", tiny / "tiny.yaml", "--model", "nearest", *arguments).code == 0
     ended = kbench("table", tiny / "runs")
@@ -210,9 +210,61 @@ def test_a_run_without_a_result_is_named_after_the_table_of_the_others(tiny: Pat
     assert "nearest" in ended.out and str(tiny / "runs/tiny/mean") in ended.err
 
 
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(tiny: Path, kbench: Kbench) -> None:
+    arguments = ["--data", tiny / "data", "--out", tiny / "runs", "--model", "nearest", "--model", "mean"]
+    assert kbench("run", tiny / "tiny.yaml", *arguments).code == 0
+    (tiny / "runs/tiny/mean/run.json").write_text("{}")
+    ended = kbench("table", tiny / "runs")
+    assert ended.code == 2
+    assert "nearest" in ended.out and "mean/run.json:1: the key 'protocol' is missing" in ended.err
+    listed = kbench("list", "runs", "--out", tiny / "runs", "--json")
+    mean, nearest = json.loads(listed.out)
+    assert "'protocol' is missing" in mean["problem"] and mean["predictions"] is None
+    assert nearest["problem"] is None and nearest["predictions"] == "4 of 4"
+    assert listed.code == 1 and str(tiny / "runs/tiny/mean") in listed.err
+
+
 def test_an_output_folder_that_cannot_be_written(tiny: Path, kbench: Kbench) -> None:
-    (tiny / "file").write_text("in the way")
-    arguments = [tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", tiny / "file"]
-    ended = kbench("run", *arguments)
+    ended = kbench("run", tiny / "tiny.yaml", "--model", "mean", "--data", tiny / "data", "--out", "/proc/runs")
     assert ended.code == 1
-    assert "Traceback" not in ended.err and "Not a directory" in ended.err.splitlines()[-1]
+    assert "Traceback" not in ended.err and ended.err.splitlines()[-1].startswith("kbench: error: tiny mean: [Errno")
+
+
+def test_one_protocol_spelt_in_two_ways_is_run_and_shown_once(
+    tiny: Path, kbench: Kbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny)
+    arguments = ["--model", "mean", "--data", tiny / "data", "--out", tiny / "runs"]
+    ended = kbench("run", "tiny.yaml", tiny / "tiny.yaml", *arguments)
+    assert ended.code == 0 and "4 of 4 predictions made" in ended.err
+    run = tiny / "runs/tiny/mean"
+    once, twice = kbench("table", run), kbench("table", run, "runs/tiny", tiny / "runs/tiny/../tiny/mean")
+    assert once.out == twice.out == ended.out
+
+
+def test_a_method_that_calls_exit_is_a_method_that_failed(tiny: Path, toys: Path, kbench: Kbench) -> None:
+    words = ["--data", tiny / "data", "--model", "toy", "--model-arg", "exit=arc-r3"]
+    for workers in (1, 2):
+        ended = kbench("run", tiny / "tiny.yaml", *words, "--out", tiny / "runs", "--workers", workers)
+        assert ended.code == 1, ended.err
+        assert "SystemExit: 0" in ended.err and ended.err.splitlines()[-1].startswith("kbench: error: tiny toy+exit")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_method_prints_is_no_part_of_the_answer(
+    tiny: Path, toys: Path, workers: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    process = start_kbench(
+        "run", tiny / "tiny.yaml", "--model", "toy", "--model-arg", "print=1", "--data", tiny / "data",
+        "--out", tiny / "runs", "--workers", workers, "--json",
+    )  # fmt: skip
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert "toy" in json.dumps(json.loads(out)) and err.count("the toy talks") == 4
+
+
+def test_a_card_that_is_none_is_refused_before_anything_is_made(tiny: Path, toys: Path, kbench: Kbench) -> None:
+    words = ["--data", tiny / "data", "--out", tiny / "runs", "--model", "toy", "--model-arg", "nameless=1"]
+    ended = kbench("run", tiny / "tiny.yaml", *words)
+    assert ended.code == 2 and not (tiny / "runs").exists()
+    assert "describe(): name: Input should be a valid string; expected an AdapterCard" in ended.err

@@ -24,13 +24,23 @@ from kaleido_bench.predict.adapters import (
 )
 from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers
 from kaleido_bench.predict.inputs import InputReader
-from kaleido_bench.predict.runner import Engine, PredictPlan, Report, Task, check_answer, plan_predictions, predict_run
+from kaleido_bench.predict.runner import (
+    Engine,
+    PredictPlan,
+    Report,
+    Task,
+    check_answer,
+    plan_predictions,
+    predict_item,
+    predict_run,
+)
 from kaleido_bench.predict.sessions import describe_session
-from kaleido_bench.predictions import Deviations, create_run, load_prediction, open_run, plan_items
+from kaleido_bench.predictions import AdapterRecord, Deviations, create_run, load_prediction, open_run, plan_items
 from kaleido_bench.protocol import load_protocol
 from tests.predict.tiny import HEIGHT, WIDTH, install_toys, write_data, write_protocol, write_scene
 
 SIZE = (WIDTH, HEIGHT)
+CARD = AdapterRecord(name="toy", variant=None, weights_sha256=None, settings={}, training_data=None)
 SESSION = describe_session(["kbench", "run"], "cpu", Deviations(), datetime(2026, 1, 1, tzinfo=UTC))
 
 
@@ -49,7 +59,7 @@ def start(tmp_path: Path, adapter: Adapter, *, out: str = "runs", **options: obj
         write_data(data_dir, ("arc", "bow"))
     path = write_protocol(tmp_path / "tiny.yaml", **{"scenes": ("arc", "bow"), **options})  # type: ignore[arg-type]
     loaded = load_protocol(path)
-    run = create_run(tmp_path / out, loaded, model="toy", adapter={}, fingerprint=adapter.describe().fingerprint)
+    run = create_run(tmp_path / out, loaded, model="toy", adapter=CARD, fingerprint=adapter.describe().fingerprint)
     return Task(run, loaded, data_dir)
 
 
@@ -178,6 +188,21 @@ def test_samples_differ_and_an_item_is_the_same_whatever_was_done_before_it(tmp_
     pngs = read_pngs(task)
     assert read_pngs(backwards) == pngs
     assert len(pngs) == 16 and len(set(pngs.values())) == 16
+
+
+def test_a_method_that_spoils_what_it_is_given_spoils_it_for_nobody_else(tmp_path: Path, toys: None) -> None:
+    honest = Recorder()
+    for spoil in ({}, {"spoil": "1"}):
+        task = start(tmp_path, build("toy", **spoil), out=f"spoil{len(spoil)}")
+        reader = InputReader(task.loaded, task.data_dir)
+        for item in plan_items(task.loaded):
+            predict_item(task, build("toy", **spoil), reader, item)
+            predict_item(task, honest, reader, item)
+    half = len(honest.asked) // 2
+    for (references, targets), (again, targets_again) in zip(honest.asked[:half], honest.asked[half:], strict=True):
+        assert np.array_equal(references.images, again.images) and references.images.any()
+        assert np.array_equal(references.cameras.c2w, again.cameras.c2w)
+        assert np.array_equal(targets.cameras.K, targets_again.cameras.K)
 
 
 def test_a_per_scene_method_is_fitted_before_each_answer(tmp_path: Path, toys: None) -> None:

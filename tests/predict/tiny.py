@@ -123,7 +123,7 @@ def write_data(data_dir: Path, scenes: Sequence[str] = ("arc",)) -> Path:
 
 TOY_ADAPTER = '''\
 """Adapters for tests, installed as a foreign package would be."""
-import os, signal, time
+import os, signal, sys, time
 from pathlib import Path
 import numpy as np
 from kaleido_bench.predict.adapters import Capabilities, build_card
@@ -138,7 +138,8 @@ class Toy:
         self.args = args
 
     def describe(self):
-        return build_card("toy", code_version="1", training_data=None)
+        card = build_card("toy", code_version="1", training_data=None)
+        return card._replace(name=None) if "nameless" in self.args else card
 
     def predict(self, references, targets, generator):
         time.sleep(float(self.args.get("sleep", 0)))
@@ -148,7 +149,14 @@ class Toy:
             os.kill(os.getpid(), signal.SIGKILL)
         if self.args.get("raise") == targets.item:
             raise ValueError("the toy broke")
+        if self.args.get("exit") == targets.item:
+            sys.exit(0)
+        if "print" in self.args:
+            print("the toy talks")
         shape = (len(targets.ids), targets.cameras.height, targets.cameras.width, 3)
+        if "spoil" in self.args:
+            for array in (references.images, *references.cameras[:2], *targets.cameras[:2]):
+                array[:] = 0
         return generator.integers(0, 256, shape, np.uint8)
 
 

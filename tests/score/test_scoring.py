@@ -20,7 +20,16 @@ from kaleido_bench.cases import Case
 from kaleido_bench.conventions import Convention, load_convention
 from kaleido_bench.data.images import decode_image, encode_png
 from kaleido_bench.errors import BenchError
-from kaleido_bench.predictions import Deviations, Run, WorkItem, create_run, open_run, plan_items, write_prediction
+from kaleido_bench.predictions import (
+    AdapterRecord,
+    Deviations,
+    Run,
+    WorkItem,
+    create_run,
+    open_run,
+    plan_items,
+    write_prediction,
+)
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from kaleido_bench.score.psnr import score_psnr
 from kaleido_bench.score.results import Result, build_result, load_result, render_result, result_path, write_result
@@ -30,6 +39,7 @@ from kaleido_bench.score.ssim import score_ssim
 from tests.predict.tiny import HEIGHT, WIDTH, write_data, write_protocol
 
 CONVENTION = load_convention("kbench-v1")
+CARD = AdapterRecord(name="noise", variant=None, weights_sha256=None, settings={}, training_data=None)
 LPIPS = ("metrics: [psnr, ssim]", "metrics: [psnr, ssim]\noptional_metrics: [lpips-alex, lpips-vgg]")
 
 
@@ -74,7 +84,7 @@ def set_up(
         text = text.replace(old, new)
     path.write_text(text)
     loaded = load_protocol(path)
-    run = create_run(folder / "runs", loaded, model="noise", adapter={"name": "noise"}, fingerprint="f" * 64)
+    run = create_run(folder / "runs", loaded, model="noise", adapter=CARD, fingerprint="f" * 64)
     for item in plan_items(loaded):
         if predict is None or item.key in predict:
             write_prediction(run, item, noise(item), seed=1, seconds=0.5)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import signal
+import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection, wait
@@ -136,8 +137,10 @@ def _receive(worker: _Worker, item: WorkItem) -> _Failure | None:
     except (EOFError, ConnectionError):
         worker.process.join()
         code = worker.process.exitcode
-        died = f"was killed by {signal.Signals(-code).name}" if code is not None and code < 0 else f"ended with {code}"
-        return _Failure(death=f"{item.key}: the worker process that predicted it {died} (out of memory, perhaps).")
+        died = f"ended with {code}"
+        if code is not None and code < 0:
+            died = f"was killed by {signal.Signals(-code).name} (out of memory, perhaps)"
+        return _Failure(death=f"{item.key}: the worker process that predicted it {died}.")
 
 
 def _raise(failure: _Failure) -> NoReturn:
@@ -163,6 +166,7 @@ def _work(connection: Connection, task: Task, request: ModelRequest, number: int
     """A worker: build the adapter, then answer one item after another until the parent hangs up."""
     # An interrupt reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.stdout = sys.stderr  # what a method prints is no part of the command's answer
     reader = InputReader(task.loaded, task.data_dir)
     adapter: Adapter | None = None
     while True:
@@ -176,7 +180,7 @@ def _work(connection: Connection, task: Task, request: ModelRequest, number: int
             predict_item(task, adapter, reader, item)
         except BenchError as error:
             answer = _Failure(bench_error=error)
-        except Exception:
+        except (Exception, SystemExit):
             answer = _Failure(traceback=traceback.format_exc())
         try:
             connection.send(answer)
