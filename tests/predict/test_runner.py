@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from kaleido_bench.data.cameras import normalise_cameras
-from kaleido_bench.data.scenes import load_view
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.predict.adapters import (
     Adapter,
@@ -37,6 +36,7 @@ from kaleido_bench.predict.runner import (
 from kaleido_bench.predict.sessions import describe_session
 from kaleido_bench.predictions import AdapterRecord, Deviations, create_run, load_prediction, open_run, plan_items
 from kaleido_bench.protocol import load_protocol
+from kaleido_bench.views import ViewReader
 from tests.predict.tiny import HEIGHT, WIDTH, install_toys, write_data, write_protocol, write_scene
 
 SIZE = (WIDTH, HEIGHT)
@@ -297,7 +297,8 @@ def test_references_are_decoded_once_for_neighbouring_cases(tmp_path: Path, monk
     from kaleido_bench.predict import inputs
 
     loads: list[str] = []
-    monkeypatch.setattr(inputs, "load_view", lambda *args: loads.append(args[1]) or load_view(*args))
+    load_view = ViewReader.load_view
+    monkeypatch.setattr(ViewReader, "load_view", lambda *args: loads.append(args[2]) or load_view(*args))
     predict(start(tmp_path, Recorder(), scenes=("arc",)), InProcess(Recorder()))
     assert loads == ["0000", "0001", "0002"]
     monkeypatch.setattr(inputs, "CACHE_BYTES", 1)

@@ -1,0 +1,78 @@
+"""The views that a protocol's cases name, read from its data set and held to what its index froze.
+
+Predicting and scoring both read through here, so that they cannot see two different data sets.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from kaleido_bench.cases import Case
+from kaleido_bench.data.cameras import Camera
+from kaleido_bench.data.images import prepared_size
+from kaleido_bench.data.readers import Reader, build_reader, resolve_root
+from kaleido_bench.data.scenes import PreparedView, Scene, find_view, hash_image, load_camera, load_view
+from kaleido_bench.errors import BenchError
+from kaleido_bench.protocol import LoadedProtocol
+
+
+class ViewReader:
+    """Reads the views of one protocol. The last scenes read are kept: neighbouring cases share them."""
+
+    def __init__(self, loaded: LoadedProtocol, data_dir: Path | None) -> None:
+        self._loaded, self._data_dir = loaded, data_dir
+        self._load_scene = functools.lru_cache(maxsize=2)(self._read_scene)
+
+    def load_view(self, scene: str, view: str) -> PreparedView:
+        """One view, decoded and prepared.
+
+        Raises:
+            BenchError: the data is not there, the image cannot be read, or image or camera is not what the index froze.
+        """
+        pin = self._loaded.index.pin(scene, view)
+        return load_view(self._load_scene(scene), view, self._loaded.protocol.preparation, pin)
+
+    def load_camera(self, scene: str, view: str) -> Camera:
+        """The prepared camera of one view; its image is not touched. Raises what `load_view` raises of a camera."""
+        pin = self._loaded.index.pin(scene, view)
+        return load_camera(self._load_scene(scene), view, self._loaded.protocol.preparation, pin)
+
+    def hash_image(self, scene: str, view: str) -> str:
+        """sha256 of a view's image file: as the index froze it, or else of the file."""
+        return self._loaded.index.pin(scene, view).image or hash_image(find_view(self._load_scene(scene), view))
+
+    def target_size(self, case: Case) -> tuple[int, int]:
+        """(width, height) of the target images of a case. Reads no data where the protocol names the size.
+
+        Raises:
+            BenchError: the data is not there, or the targets of the case differ in size.
+        """
+        preparation = self._loaded.protocol.preparation
+        if preparation.size is not None:
+            return preparation.size
+        scene = self._load_scene(case.scene)
+        cameras = [find_view(scene, view).camera for view in case.targets]
+        return only_size({prepared_size(preparation, camera) for camera in cameras}, case, "targets")
+
+    def _read_scene(self, name: str) -> Scene:
+        reader, root = self._source
+        return reader.load_scene(root, name)
+
+    @functools.cached_property
+    def _source(self) -> tuple[Reader, Path]:
+        dataset = self._loaded.protocol.dataset
+        return build_reader(dataset.reader), resolve_root(dataset.root, self._data_dir)
+
+
+def only_size(sizes: set[tuple[int, int]], case: Case, role: str) -> tuple[int, int]:
+    """The one size in a set. Raises BenchError where there are more: an adapter answers in one array."""
+    if len(sizes) != 1:
+        found = ", ".join(f"{width}x{height}" for width, height in sorted(sizes))
+        raise BenchError(
+            f"case {case.id}",
+            f"{role} of {len(sizes)} sizes ({found})",
+            expected="one size in a case",
+            fix="Name a size in the protocol's preparation.",
+        )
+    return next(iter(sizes))
