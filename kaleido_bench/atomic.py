@@ -160,4 +160,14 @@ def _is_running(process: int) -> bool:
         return False
     except PermissionError:
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether a process has ended and nobody has asked for its exit code: in a container that may last for ever."""
+    try:
+        # "pid (name) state ...", where the name may hold anything; https://man7.org/linux/man-pages/man5/proc.5.html
+        state = Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state in ("Z", "X")

@@ -37,6 +37,15 @@ def wait_for(process: subprocess.Popen[str], folder: Path, count: int) -> None:
         time.sleep(0.01)
 
 
+def wait_until_gone(process: subprocess.Popen[str]) -> None:
+    """Wait until none of a command's processes is left."""
+    deadline = time.monotonic() + 20
+    with pytest.raises(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.05)
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_in_the_middle_and_run_again(tiny: Path, toys: Path, kbench: Kbench, workers: int) -> None:
     assert kbench("run", *arguments(tiny, "whole")).code == 0
@@ -45,6 +54,7 @@ def test_killed_in_the_middle_and_run_again(tiny: Path, toys: Path, kbench: Kben
     wait_for(process, run / "predictions", 2)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
+    wait_until_gone(process)  # or a worker that is still dying keeps its leftovers
     assert process.returncode == -signal.SIGKILL
     assert not (run / "result.json").exists()
     ended = kbench("run", *arguments(tiny, "killed", "--workers", workers, "--model-arg", "sleep=0.3"))
@@ -113,11 +123,7 @@ def test_an_interrupt_in_the_middle_ends_with_130(tiny: Path, toys: Path) -> Non
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130, err
     assert err.splitlines()[-1] == "kbench: interrupted. The same command finishes the rest."
-    deadline = time.monotonic() + 20
-    with pytest.raises(ProcessLookupError):
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)
-            time.sleep(0.05)
+    wait_until_gone(process)
 
 
 def test_more_models_and_fewer_cases_reuse_what_is_there(tiny: Path, toys: Path, kbench: Kbench) -> None:
