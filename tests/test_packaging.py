@@ -36,7 +36,7 @@ def kbench(installed: Path, where: Path, *words: str) -> subprocess.CompletedPro
 def test_the_wheel_knows_every_protocol(installed: Path, tmp_path: Path) -> None:
     done = kbench(installed, tmp_path, "list", "protocols", "--json")
     assert done.returncode == 0, done.stderr
-    names = {row["name"] for row in json.loads(done.stdout)}
+    names = {row["protocol"] for row in json.loads(done.stdout)}
     shipped = {str(path.relative_to(ROOT / "protocols").with_suffix("")) for path in ROOT.glob("protocols/**/*.yaml")}
     assert names == shipped and "quickstart" in names
 
