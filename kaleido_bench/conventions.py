@@ -5,21 +5,40 @@ are the network and the input range of LPIPS, the rounding of the prediction, an
 convention writes every such choice down; a result carries the convention's name and hash. The fields cover the
 conventions found in the field's code bases, so that another one is a YAML file and no code. A scorer that cannot do
 what a field says refuses.
+
+What nobody knows of a code base is unset: null, with the reason beside it. Such a field is scored as `kbench-v1` has
+it, and every result says so.
 """
 
 from __future__ import annotations
 
+from functools import reduce
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
 from kaleido_bench.errors import BenchError
 from kaleido_bench.records import Record, RefusedError, Sha256, canonical_json, load_yaml_record, sha256_hex, suggest
 
-UNHASHED_FIELDS = frozenset({"title", "source", "notes"})
-"""Words for people. No number depends on them, so a better explanation is not another convention."""
+UNHASHED_FIELDS = frozenset({"title", "source", "notes", "quirk", "unset"})
+"""Words for people. No number depends on them, so a better explanation is not another convention. (That a field is
+unset is hashed: it is null.)"""
+
+LATER_FIELDS = {"quantise_of": "prediction"}
+"""Fields that came after `kbench-v1` was frozen. At these values, which say what it always meant, they are left out of
+the hash."""
+
+CANONICAL = "kbench-v1"
+"""The convention whose values stand in for what another one leaves unset."""
+
+MayBeUnset = Literal[
+    "clamp", "quantise", "psnr.aggregation", "infinite_psnr", "ssim.border", "ssim.data_range", "reduction"
+]
+"""The fields that may be null because nobody knows them. (Elsewhere null is a value: a uniform window has no sigma.)"""
+
+_NO_VALUE = object()
 
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
 ConventionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
@@ -35,14 +54,16 @@ class Metric(NamedTuple):
 class PsnrRecipe(Record):
     """Peak signal-to-noise ratio, -10 log10(MSE / range^2), in dB."""
 
-    aggregation: Literal["per-image", "per-channel", "pooled"] = Field(
+    aggregation: Literal["per-image", "per-channel", "pooled"] | None = Field(
         description="per-image: one MSE over all pixels and channels of a view; per-channel: the mean of the PSNRs of "
-        "its channels; pooled: one MSE over all views of a scene"
+        "its channels; pooled: one MSE over all views of a scene, the mean of theirs"
     )
     channels: Literal["rgb", "gray", "luma"] = Field(
         description="gray: skimage's rgb2gray; luma: BT.601 Y of the SR field"
     )
-    data_range: float | Literal["pair"] = Field(description="peak value; pair: max - min over prediction and truth")
+    data_range: float | Literal["pair"] = Field(
+        description="peak value; pair: max - min of prediction or of truth, whichever is larger"
+    )
 
 
 class SsimRecipe(Record):
@@ -51,14 +72,16 @@ class SsimRecipe(Record):
     window: Literal["gaussian", "uniform"]
     window_size: int = Field(ge=3, description="pixels, odd")
     sigma: float | None = Field(description="pixels; of the Gaussian window, null for a uniform one")
-    border: Literal["valid", "reflect", "zero"] = Field(
+    border: Literal["valid", "reflect", "zero"] | None = Field(
         description="valid: only windows inside the image count; reflect, zero: the image is padded, all pixels count"
     )
     covariance: Literal["biased", "sample"] = Field(description="sample: times n / (n - 1), n = window_size^2")
     clip_variance: bool = Field(description="negative variances from rounding are set to zero (dm_pix)")
     k1: float = Field(gt=0)
     k2: float = Field(gt=0)
-    data_range: float | Literal["pair"] = Field(description="of the inputs; pair: max - min over prediction and truth")
+    data_range: float | Literal["pair"] | None = Field(
+        description="of the inputs; pair: max - min of prediction or of truth, whichever is larger (torchmetrics' None)"
+    )
     channels: Literal["rgb", "gray", "luma"] = Field(description="rgb: each channel by itself, then the mean")
 
     @model_validator(mode="after")
@@ -125,6 +148,13 @@ class ExcludeInfinite(Record):
 InfinitePsnr = Annotated[CapInfinite | ReportInfinite | ExcludeInfinite, Field(discriminator="policy")]
 
 
+class Unset(Record):
+    """A field that is null because it is not known, and why it is not."""
+
+    field: MayBeUnset
+    why: str
+
+
 class Convention(Record):
     """How predictions become numbers."""
 
@@ -135,9 +165,16 @@ class Convention(Record):
     notes: tuple[str, ...] = Field(
         default=(), description="what a reader should know, and where it differs from its model"
     )
+    quirk: str | None = Field(default=None, description="what sets it apart from what a reader would expect")
+    unset: tuple[Unset, ...] = Field(default=(), description="the fields that are null because they are not known")
 
-    clamp: bool = Field(description="the prediction is clamped to [0, 1] first")
-    quantise: Literal["none", "round8", "floor8"] = Field(description="then brought to 8 bits: nearest, or truncated")
+    clamp: bool | None = Field(description="the prediction is clamped to [0, 1] first")
+    quantise: Literal["none", "round8", "floor8"] | None = Field(
+        description="then brought to 8 bits: nearest, or truncated"
+    )
+    quantise_of: Literal["prediction", "both"] = Field(
+        default="prediction", description="whether the truth is brought to 8 bits too"
+    )
     colour_correction: Literal["none", "affine", "quadratic"] = Field(
         description="fitted to the truth (multinerf, gsplat: cc_)"
     )
@@ -147,10 +184,10 @@ class Convention(Record):
         "all pixels count; bbox-crop: both are cut to the mask's bounding box"
     )
     psnr: PsnrRecipe
-    infinite_psnr: InfinitePsnr
+    infinite_psnr: InfinitePsnr | None
     ssim: SsimRecipe
     lpips: tuple[LpipsRecipe, ...]
-    reduction: Literal["view>scene>protocol", "view>protocol"] = Field(
+    reduction: Literal["view>scene>protocol", "view>protocol"] | None = Field(
         description="mean of means, or one mean over all views"
     )
     missing: Literal["fail"] = Field(description="a result exists only when every expected view is there")
@@ -164,17 +201,82 @@ class Convention(Record):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_unset(self) -> Convention:
+        named, null = [entry.field for entry in self.unset], list(self.unset_fields)
+        if sorted(named) != sorted(null):
+            raise RefusedError(
+                f"the null fields {null} and the unset ones {named}",
+                expected="each null field named once under 'unset', with why it is not known, and no other",
+                fix="Correct 'unset', or give the field a value.",
+            )
+        return self
+
+    @property
+    def unset_fields(self) -> tuple[str, ...]:
+        """The paths of the fields that are not known."""
+        return tuple(path for path in get_args(MayBeUnset) if _read_field(self, path) is None)
+
     # Not cached: pydantic's model_copy would carry a cached hash into a changed copy.
     @property
     def hash(self) -> str:
-        """sha256 over the canonical form, all fields but `UNHASHED_FIELDS`."""
-        return sha256_hex(canonical_json(self.model_dump(mode="json", exclude=set(UNHASHED_FIELDS))))
+        """sha256 over the canonical form, all fields but `UNHASHED_FIELDS` (and see `LATER_FIELDS`)."""
+        fields = self.model_dump(mode="json", exclude=set(UNHASHED_FIELDS))
+        kept = {name: value for name, value in fields.items() if LATER_FIELDS.get(name, _NO_VALUE) != value}
+        return sha256_hex(canonical_json(kept))
+
+    @property
+    def view_psnr_cap(self) -> float | None:
+        """dB that the PSNR of a view is cut to; None where it may be infinite (of a pool, the scene's PSNR is cut)."""
+        policy = self.infinite_psnr
+        return policy.decibels if isinstance(policy, CapInfinite) and self.psnr.aggregation != "pooled" else None
 
     @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics it defines, by name."""
         own = [Metric("psnr", True), Metric("ssim", True), *(Metric(recipe.metric, False) for recipe in self.lpips)]
         return {metric.name: metric for metric in own}
+
+
+def fill_unset(convention: Convention) -> Convention:
+    """The convention with `kbench-v1`'s values where it is unset: the recipe that is carried out.
+
+    Its hash is another one; a result carries the hash of the convention itself, and `kbench-v1` is frozen, so that the
+    hash still determines the numbers.
+    """
+    if not convention.unset_fields:
+        return convention
+    fields, known = convention.model_dump(), load_convention(CANONICAL).model_dump()
+    for path in convention.unset_fields:
+        *groups, name = path.split(".")
+        reduce(_enter, groups, fields)[name] = reduce(_enter, groups, known)[name]
+    return Convention.model_validate({**fields, "unset": ()})
+
+
+def list_caveats(convention: Convention) -> tuple[str, ...]:
+    """What must be said beside every number under this convention: what is unset, what saved predictions hide."""
+    filled, name = fill_unset(convention), convention.name
+    caveats = [
+        f"{name}: {entry.field} is unset, scored as {CANONICAL} does ({_show(filled, entry.field)}): {entry.why}"
+        for entry in convention.unset
+    ]
+    if convention.quantise in ("none", "floor8"):
+        caveats.append(f"{name}: quantise is {convention.quantise}; predictions saved in 8 bits are scored as saved")
+    return tuple(caveats)
+
+
+def _read_field(record: Record, path: str) -> object:
+    return reduce(getattr, path.split("."), record)
+
+
+def _enter(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return fields[name]
+
+
+def _show(convention: Convention, path: str) -> str:
+    value = _read_field(convention, path)
+    words = value.model_dump().values() if isinstance(value, Record) else [value]
+    return " ".join(map(str, words))
 
 
 def find_conventions() -> dict[str, Path]:

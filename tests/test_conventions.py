@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,10 @@ from kaleido_bench.conventions import (
     UNHASHED_FIELDS,
     CapInfinite,
     Convention,
+    MayBeUnset,
+    fill_unset,
     find_conventions,
+    list_caveats,
     load_convention,
     load_convention_file,
 )
@@ -73,7 +77,7 @@ def test_a_changed_copy_has_its_own_hash() -> None:
 
 @pytest.mark.parametrize("field", sorted(UNHASHED_FIELDS))
 def test_words_do_not_change_the_hash(field: str) -> None:
-    changed = "other" if field == "title" else ("other",)
+    changed = "other" if field in ("title", "quirk") else ("other",)
     assert V1.model_copy(update={field: changed}).hash == V1.hash
 
 
@@ -81,6 +85,7 @@ SCIENCE = [
     ("name: kbench-v1", "name: kbench-v2"),
     ("clamp: true", "clamp: false"),
     ("quantise: round8", "quantise: floor8"),
+    ("quantise: round8", "quantise: round8\nquantise_of: both"),
     ("colour_correction: none", "colour_correction: affine"),
     ("crop_border: 0", "crop_border: 1"),
     ("mask: none", "mask: inside"),
@@ -134,6 +139,9 @@ def test_comments_and_blank_lines_do_not_change_the_hash(lines: set[int], words:
         ("window_size: 11", "window_size: 10", ["odd"]),
         ("metric: lpips-vgg", "metric: lpips-alex", ["distinct names"]),
         ("metric: lpips-vgg", "metric: psnr", ["distinct names"]),
+        ("clamp: true", "clamp: null", ["the null fields ['clamp'] and the unset ones []", "why it is not known"]),
+        ("missing: fail", "missing: fail\nunset: [{field: clamp, why: x}]", ["the unset ones ['clamp']"]),
+        ("missing: fail", "missing: fail\nunset: [{field: k1, why: x}]", ["'k1'", "'ssim.border'"]),
         ("missing: fail", "missing: skip", ["'skip'", "'fail'"]),
         ("policy: cap", "policy: clip", ["'clip'", "'cap'"]),
     ],
@@ -144,6 +152,31 @@ def test_a_bad_convention_is_refused_with_its_line(tmp_path: Path, old: str, new
     assert "c.yaml:" in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_what_may_be_left_out_is_not_hashed_at_its_meaning() -> None:
+    """A field that came after kbench-v1 was frozen; written out, it is the same record."""
+    text = TEXT.replace("quantise: round8", "quantise: round8\nquantise_of: prediction", 1)
+    assert parse_yaml_record(text, Convention, where="c.yaml").hash == V1.hash
+
+
+@pytest.mark.parametrize("path", get_args(MayBeUnset))
+def test_what_is_unset_is_hashed_and_filled_from_kbench_v1(path: str) -> None:
+    fields = V1.model_dump()
+    *groups, name = path.split(".")
+    (fields[groups[0]] if groups else fields)[name] = None
+    vague = Convention.model_validate({**fields, "unset": [{"field": path, "why": "x"}]})
+    assert vague.unset_fields == (path,)
+    assert vague.hash != V1.hash
+    assert fill_unset(vague) == V1
+    assert fill_unset(vague).hash == V1.hash
+    (caveat,) = list_caveats(vague)[:1]
+    assert caveat.startswith(f"kbench-v1: {path} is unset, scored as kbench-v1 does (")
+
+
+def test_kbench_v1_has_no_caveat() -> None:
+    assert list_caveats(V1) == ()
+    assert fill_unset(V1) is V1
 
 
 def test_an_unknown_convention_names_the_nearest() -> None:

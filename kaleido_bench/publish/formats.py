@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -58,11 +59,16 @@ def render_json(table: Table) -> str:
         {
             **{key: value for key, value in section._asdict().items() if key not in ("columns", "rows")},
             "columns": [column._asdict() for column in section.columns],
-            "rows": [{**row._asdict(), "cells": [cell._asdict() for cell in row.cells]} for row in section.rows],
+            "rows": [{**row._asdict(), "cells": [_json_cell(cell) for cell in row.cells]} for row in section.rows],
         }
         for section in table.sections
     ]
     return json.dumps({"schema_version": TABLE_VERSION, "sections": sections}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _json_cell(cell: Cell) -> dict[str, object]:
+    # JSON has no infinity; a result writes it in the same way.
+    return {**cell._asdict(), "mean": "inf" if cell.mean == math.inf else cell.mean}
 
 
 def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> dict[str, object]:

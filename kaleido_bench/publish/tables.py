@@ -184,6 +184,7 @@ def _write_notes(results: Sequence[Result], targets: Targets, left_out: Sequence
     """What a reader must know before comparing two numbers of a section."""
     protocol = results[0].protocol
     notes = [f"{metric}: {WEIGHTS_MISSING}" for metric in left_out]
+    notes += dict.fromkeys(note for result in results for note in result.notes)
     if protocol.leaked_targets:
         counted = "counted here" if targets == "as-published" else "not counted here"
         notes.append(f"{protocol.leaked_targets} of {protocol.target_views} targets are references too: {counted}")
@@ -198,4 +199,6 @@ def _write_notes(results: Sequence[Result], targets: Targets, left_out: Sequence
             notes.append(f"{model}: oracle, the scale of each case chosen among {scales} with the ground truth")
         if result.psnr_views_at_cap:
             notes.append(f"{model}: {result.psnr_views_at_cap} views at the PSNR cap of {result.psnr_cap:g} dB")
+        if result.psnr_views_excluded:
+            notes.append(f"{model}: {result.psnr_views_excluded} views with an infinite PSNR are not in its mean")
     return notes

@@ -91,6 +91,8 @@ TRUNKS: Mapping[str, Trunk] = {
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 
+_DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 class Lpips:
     """LPIPS with one trunk on one device. Built once, since building reads the weights."""
@@ -106,7 +108,8 @@ class Lpips:
         _check_pin(recipe, weights)
         self._recipe, self._device = recipe, torch.device(device)
         self._trunk = TRUNKS[recipe.net]
-        self._parameters = _load_trunk(recipe.net, weights, self._device)
+        self._dtype = _DTYPES[recipe.dtype]
+        self._parameters = _load_trunk(recipe.net, weights, self._device, self._dtype)
         heads = load(read_heads())
         taps = sum(isinstance(layer, Tap) for layer in self._trunk.layers)
         self._heads = [heads[f"{recipe.net}.lin{tap}"].view(-1, 1, 1).to(self._device) for tap in range(taps)]
@@ -121,7 +124,8 @@ class Lpips:
         Args:
             predictions, truths: float32 values in [0, 1], on the device of this object.
         Returns:
-            float32. The trunk runs in true float32 (no tf32, no autocast).
+            float32. The trunk runs in true float32 (no tf32, no autocast), or in the recipe's bfloat16; norms and
+            differences are float32 in either.
         Raises:
             BenchError: the images are too small for the trunk.
         """
@@ -142,7 +146,7 @@ class Lpips:
     def _features(self, images: Tensor) -> list[Tensor]:
         """The features at each tap. Channels lie last in memory, because oneDNN and cuDNN are faster so."""
         taps: list[Tensor] = []
-        state = images.contiguous(memory_format=torch.channels_last)
+        state = images.to(self._dtype).contiguous(memory_format=torch.channels_last)
         for layer in self._trunk.layers:
             match layer:
                 case Conv(place, stride, padding):
@@ -152,7 +156,7 @@ class Lpips:
                 case Pool(kernel, ceil):
                     state = F.max_pool2d(state, kernel, stride=2, ceil_mode=ceil)
                 case Tap():
-                    taps.append(state)
+                    taps.append(state.float())
         return taps
 
     def _convolve(self, state: Tensor, name: str, stride: int = 1, padding: int = 0) -> Tensor:
@@ -180,8 +184,9 @@ class Lpips:
 def check_lpips_recipe(recipe: LpipsRecipe) -> None:
     """Raise BenchError where the recipe asks for something that `Lpips` cannot do."""
     require_implemented(f"{recipe.metric}.version", recipe.version, ("0.1",))
-    require_implemented(f"{recipe.metric}.dtype", recipe.dtype, ("float32",))
-    require_implemented(f"{recipe.metric}.heads.sha256", recipe.heads.sha256, (HEADS_SHA256, None))
+    require_implemented(f"{recipe.metric}.dtype", recipe.dtype, tuple(_DTYPES))
+    if recipe.heads.sha256 is not None:
+        require_implemented(f"{recipe.metric}.heads.sha256", recipe.heads.sha256, (HEADS_SHA256,))
 
 
 def _check_pin(recipe: LpipsRecipe, weights: WeightsFile) -> None:
@@ -194,11 +199,11 @@ def _check_pin(recipe: LpipsRecipe, weights: WeightsFile) -> None:
         )
 
 
-def _load_trunk(net: str, weights: WeightsFile, device: torch.device) -> dict[str, Tensor]:
-    """The parameters that the trunk's table names, in float32."""
+def _load_trunk(net: str, weights: WeightsFile, device: torch.device, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The parameters that the trunk's table names."""
     try:
         found = load(weights.path.read_bytes())
-        return {name: _to_convolution(found[name], device) for name in _parameter_names(TRUNKS[net])}
+        return {name: _to_convolution(found[name], device, dtype) for name in _parameter_names(TRUNKS[net])}
     except (SafetensorError, KeyError) as error:
         raise BenchError(
             weights.path,
@@ -208,9 +213,9 @@ def _load_trunk(net: str, weights: WeightsFile, device: torch.device) -> dict[st
         ) from None
 
 
-def _to_convolution(parameter: Tensor, device: torch.device) -> Tensor:
+def _to_convolution(parameter: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
     layout = torch.channels_last if parameter.ndim == 4 else torch.contiguous_format
-    return parameter.to(device, torch.float32).contiguous(memory_format=layout)
+    return parameter.to(device, dtype).contiguous(memory_format=layout)
 
 
 def _parameter_names(trunk: Trunk) -> list[str]:

@@ -9,16 +9,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kaleido_bench.conventions import CapInfinite, Convention, LpipsRecipe
+from kaleido_bench.conventions import Convention, LpipsRecipe, fill_unset
 from kaleido_bench.errors import BenchError
+from kaleido_bench.protocol import Protocol
 from kaleido_bench.score.lpips import Lpips, check_lpips_recipe
 from kaleido_bench.score.psnr import check_psnr_recipe, score_psnr
+from kaleido_bench.score.quantise import prepare_images
 from kaleido_bench.score.refusals import require_implemented
 from kaleido_bench.score.ssim import check_ssim_recipe, score_ssim
 from kaleido_bench.score.weights import WeightsFile, WeightsMissing, find_weights
 
 ScorePairs = Callable[[Tensor, Tensor], Tensor]
-"""(predictions, truths), float32 [pair, 3, height, width] in [0, 1], to [pair]."""
+"""(predictions, truths), float32 [pair, 3, height, width] as `prepare_images` leaves them, to [pair]."""
 
 
 class Scorer(NamedTuple):
@@ -30,21 +32,36 @@ class Scorer(NamedTuple):
 
 
 class Scorers(NamedTuple):
-    """What can be scored, and the optional metrics that cannot, with the weights they lack."""
+    """What can be scored, and the optional metrics that cannot, with the weights they lack.
 
+    Args:
+        convention: with nothing unset.
+    """
+
+    convention: Convention
     ready: tuple[Scorer, ...]
     missing: dict[str, WeightsMissing]
+
+    def score(self, predictions: Tensor, truths: Tensor) -> dict[str, Tensor]:
+        """Every metric of each pair: [pair] by the metric's name.
+
+        Args:
+            predictions, truths: float32 [pair, 3, height, width], as they come; clamping and 8 bits are done here.
+        """
+        images = prepare_images(predictions, truths, self.convention)
+        return {scorer.metric: scorer.score(*images) for scorer in self.ready}
 
 
 def build_scorers(
     convention: Convention, required: Sequence[str], optional: Sequence[str], device: torch.device | str
 ) -> Scorers:
-    """Build the metrics by name.
+    """Build the metrics by name. What the convention leaves unset is scored as `fill_unset` says.
 
     Raises:
         BenchError: the convention does not define a metric or asks for what is not implemented, or the weights of a
             required metric are not there.
     """
+    convention = fill_unset(convention)
     check_convention(convention)
     ready: list[Scorer] = []
     missing: dict[str, WeightsMissing] = {}
@@ -56,20 +73,30 @@ def build_scorers(
             raise built.error()
         else:
             missing[metric] = built
-    return Scorers(tuple(ready), missing)
+    return Scorers(convention, tuple(ready), missing)
+
+
+class Asked(NamedTuple):
+    """The metrics to score: of those a protocol asks for, the ones that the convention defines."""
+
+    required: tuple[str, ...]
+    optional: tuple[str, ...]
+
+
+def defined_metrics(protocol: Protocol, convention: Convention) -> Asked:
+    """What of a protocol's metrics can be asked of a convention, which need not be the protocol's own."""
+    known = convention.metrics
+    return Asked(
+        tuple(metric for metric in protocol.metrics if metric in known),
+        tuple(metric for metric in protocol.optional_metrics if metric in known),
+    )
 
 
 def check_convention(convention: Convention) -> None:
-    """Refuse a convention that asks for what this version cannot do.
-
-    Predictions are 8-bit images: clamping them, and bringing them to 8 bits by either rule, changes nothing. Scoring
-    them unquantised is what cannot be done.
-    """
-    require_implemented("quantise", convention.quantise, ("round8", "floor8"))
+    """Refuse a convention that asks for what this version cannot do."""
     require_implemented("colour_correction", convention.colour_correction, ("none",))
     require_implemented("crop_border", convention.crop_border, (0,))
     require_implemented("mask", convention.mask, ("none",))
-    require_implemented("infinite_psnr.policy", convention.infinite_psnr.policy, ("cap",))
     check_psnr_recipe(convention.psnr)
     check_ssim_recipe(convention.ssim)
     for recipe in convention.lpips:
@@ -78,7 +105,7 @@ def check_convention(convention: Convention) -> None:
 
 def _build_scorer(convention: Convention, metric: str, device: torch.device | str) -> Scorer | WeightsMissing:
     if metric == "psnr":
-        return Scorer(metric, None, partial(_score_capped_psnr, convention=convention))
+        return Scorer(metric, None, _build_psnr(convention))
     if metric == "ssim":
         return Scorer(metric, None, partial(score_ssim, recipe=convention.ssim))
     recipe = _find_recipe(convention, metric)
@@ -100,7 +127,6 @@ def _find_recipe(convention: Convention, metric: str) -> LpipsRecipe:
     )
 
 
-def _score_capped_psnr(predictions: Tensor, truths: Tensor, convention: Convention) -> Tensor:
-    decibels = score_psnr(predictions, truths, convention.psnr)
-    policy = convention.infinite_psnr
-    return decibels.clamp(max=policy.decibels) if isinstance(policy, CapInfinite) else decibels
+def _build_psnr(convention: Convention) -> ScorePairs:
+    score, cap = partial(score_psnr, recipe=convention.psnr), convention.view_psnr_cap
+    return score if cap is None else lambda predictions, truths: score(predictions, truths).clamp(max=cap)

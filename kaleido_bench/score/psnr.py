@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kaleido_bench.conventions import PsnrRecipe
+from kaleido_bench.score.channels import pair_range, select_channels
 from kaleido_bench.score.precision import widest_float
 from kaleido_bench.score.refusals import require_implemented
 
@@ -21,6 +22,8 @@ def score_psnr(
 ) -> Float[Tensor, " *pair"]:
     """PSNR of each pair in dB, 10 log10(range^2 / MSE). Infinite where the two images are identical.
 
+    Per channel it is infinite where one channel is identical in both.
+
     Args:
         predictions, truths: values in [0, 1].
     Returns:
@@ -28,23 +31,29 @@ def score_psnr(
     Raises:
         BenchError: the recipe asks for something that is not implemented.
     """
-    check_psnr_recipe(recipe)
+    aggregate = _AGGREGATIONS[check_psnr_recipe(recipe)]
     dtype = widest_float(predictions.device)
-    channel_errors = (predictions.to(dtype) - truths.to(dtype)).square_().mean(dim=(-2, -1))
-    peak = 20.0 * math.log10(float(recipe.data_range))
-    return _AGGREGATIONS[recipe.aggregation](channel_errors) + peak
+    x, y = (select_channels(images, recipe.channels).to(dtype) for images in (predictions, truths))
+    peak = 20.0 * (math.log10(recipe.data_range) if recipe.data_range != "pair" else torch.log10(pair_range(x, y)))
+    return aggregate((x - y).square_().mean(dim=(-2, -1))) + peak
 
 
-def _per_image(channel_errors: Float[Tensor, "*pair 3"]) -> Float[Tensor, " *pair"]:
+def _per_image(channel_errors: Float[Tensor, "*pair channel"]) -> Float[Tensor, " *pair"]:
     return -10.0 * torch.log10(channel_errors.mean(dim=-1))
 
 
-_AGGREGATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {"per-image": _per_image}
+def _per_channel(channel_errors: Float[Tensor, "*pair channel"]) -> Float[Tensor, " *pair"]:
+    return -10.0 * torch.log10(channel_errors).mean(dim=-1)
 
 
-def check_psnr_recipe(recipe: PsnrRecipe) -> None:
-    """Raise BenchError where the recipe asks for something that `score_psnr` cannot do."""
-    require_implemented("psnr.aggregation", recipe.aggregation, tuple(_AGGREGATIONS))
-    require_implemented("psnr.channels", recipe.channels, ("rgb",))
-    if isinstance(recipe.data_range, str):
-        require_implemented("psnr.data_range", recipe.data_range, ("a number",))
+# A view of a pool has its own PSNR like any other; the pooling is in the reduction (statistics.py).
+_AGGREGATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "per-image": _per_image,
+    "per-channel": _per_channel,
+    "pooled": _per_image,
+}
+
+
+def check_psnr_recipe(recipe: PsnrRecipe) -> str:
+    """Raise BenchError where the recipe asks for something that `score_psnr` cannot do; gives the aggregation."""
+    return require_implemented("psnr.aggregation", recipe.aggregation, tuple(_AGGREGATIONS))

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-from pydantic import Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
 
 from kaleido_bench.atomic import update_bytes_atomic
-from kaleido_bench.conventions import CapInfinite, Convention
+from kaleido_bench.conventions import CapInfinite, Convention, ExcludeInfinite, fill_unset, list_caveats
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import Deviations, Run, RunRecord, WorkItem, plan_items
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
 from kaleido_bench.records import Record, Sha256, canonical_json, parse_json_record, read_bytes, sha256_hex
 from kaleido_bench.score.rows import DIGITS, SCORER_VERSION, Row, Scores
-from kaleido_bench.score.statistics import Targets, choose_scales, keep_chosen, reduce_rows
+from kaleido_bench.score.statistics import PsnrRule, Targets, choose_scales, keep_chosen, reduce_rows
 
 RESULT_VERSION = 1
+
+LATER_FIELDS: Mapping[str, object] = {"psnr_views_excluded": 0, "notes": []}
+"""Fields that came later. At these values they say nothing and are not written: older results keep their bytes."""
 
 MISSING_LISTED = 20
 """So many missing predictions are named in a result; the counts say how many there are."""
@@ -102,13 +105,26 @@ class ScaleSweep(Record):
     chosen: tuple[OracleScale, ...]
 
 
+def _read_infinity(value: object) -> object:
+    return math.inf if value == "inf" else value
+
+
+MeanValue = Annotated[
+    float,
+    Field(allow_inf_nan=True),
+    BeforeValidator(_read_infinity),
+    PlainSerializer(lambda value: "inf" if value == math.inf else value, return_type=float | str, when_used="json"),
+]
+"""A mean. JSON has no infinity: a mean that identical images made infinite, as some conventions let them, is "inf"."""
+
+
 class MeanRecord(Record):
     """A mean over the scenes of the protocol."""
 
     references: str
     metric: str
     targets: Targets
-    mean: float
+    mean: MeanValue
     views: int
     scenes: int
 
@@ -120,7 +136,7 @@ class SceneMeanRecord(Record):
     references: str
     metric: str
     targets: Targets
-    mean: float
+    mean: MeanValue
     views: int
 
 
@@ -141,12 +157,14 @@ class Result(Record):
     means: tuple[MeanRecord, ...] = Field(description="metric x references x targets; no mean over the reference axis")
     scenes: tuple[SceneMeanRecord, ...]
     scale_sweep: ScaleSweep | None
-    psnr_cap: float = Field(description="dB")
+    psnr_cap: float | None = Field(description="dB; null where the convention has none for a view")
     psnr_views_at_cap: int
     scorer_version: int = Field(description="of the code that scored")
     digits: int = Field(description="decimals that each view's value was rounded to before any mean")
     predictions_sha256: Sha256 = Field(description="over item -> view -> sha256 of its PNG, in canonical JSON")
     truths_sha256: Sha256 = Field(description="over scene -> view -> sha256 of its image file, in canonical JSON")
+    psnr_views_excluded: int = Field(default=0, description="views whose PSNR is infinite and left its mean")
+    notes: tuple[str, ...] = Field(default=(), description="what the convention leaves unset or does not define")
 
 
 def build_result(
@@ -158,6 +176,8 @@ def build_result(
         record: the run's run.json.
         deviations: what the scores were selected by.
     """
+    filled = fill_unset(convention)
+    rule = build_psnr_rule(filled)
     rows, sweep = _apply_sweep(loaded, scores.rows)
     complete = not scores.missing
     metrics = _describe_metrics(loaded, convention, scores)
@@ -166,10 +186,12 @@ def build_result(
         label_of={case.id: loaded.reference_label(case) for case in loaded.cases},
         labels=loaded.reference_labels,
         metrics=[metric.name for metric in metrics if metric.status == "scored"],
-        reduction=convention.reduction,
+        reduction=filled.reduction or "view>scene>protocol",
+        psnr=rule,
     )
     partial = {item.key for item in scores.selected} != {item.key for item in plan_items(loaded)}
-    cap = convention.infinite_psnr.decibels if isinstance(convention.infinite_psnr, CapInfinite) else math.inf
+    cap = filled.view_psnr_cap
+    psnr = [row.value for row in rows if row.metric == "psnr"]
     return Result(
         schema_version=RESULT_VERSION,
         protocol=_describe_protocol(loaded),
@@ -186,11 +208,23 @@ def build_result(
         scenes=tuple(SceneMeanRecord(**mean._asdict()) for mean in means.scenes),
         scale_sweep=sweep if complete else None,
         psnr_cap=cap,
-        psnr_views_at_cap=sum(row.metric == "psnr" and row.value >= cap for row in rows),
+        psnr_views_at_cap=sum(cap is not None and value >= cap for value in psnr),
         scorer_version=SCORER_VERSION,
         digits=DIGITS,
         predictions_sha256=sha256_hex(canonical_json(scores.predictions)),
         truths_sha256=sha256_hex(canonical_json(scores.truths)),
+        psnr_views_excluded=psnr.count(math.inf) if rule.exclude_infinite and not rule.pooled else 0,
+        notes=(*list_caveats(convention), *_list_undefined(loaded, convention)),
+    )
+
+
+def build_psnr_rule(convention: Convention) -> PsnrRule:
+    """How a convention with nothing unset reduces PSNR."""
+    policy = convention.infinite_psnr
+    return PsnrRule(
+        pooled=convention.psnr.aggregation == "pooled",
+        cap=policy.decibels if isinstance(policy, CapInfinite) else math.inf,
+        exclude_infinite=isinstance(policy, ExcludeInfinite),
     )
 
 
@@ -207,6 +241,7 @@ def write_result(run: Run, result: Result) -> bool:
 def render_result(result: Result) -> bytes:
     """A result as JSON: a field a line, and one line for each entry of a list of records."""
     fields = result.model_dump(mode="json")
+    fields = {key: value for key, value in fields.items() if key not in LATER_FIELDS or value != LATER_FIELDS[key]}
     return (
         "{\n" + ",\n".join(f"{_compact(key)}: {_render(value)}" for key, value in fields.items()) + "\n}\n"
     ).encode()
@@ -293,7 +328,13 @@ def _describe_metrics(loaded: LoadedProtocol, convention: Convention, scores: Sc
             weights=scores.weights_missing.get(name) or scores.weights.get(name),
         )
         for name in (*loaded.protocol.metrics, *optional)
+        if name in convention.metrics
     )
+
+
+def _list_undefined(loaded: LoadedProtocol, convention: Convention) -> list[str]:
+    asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
+    return [f"{convention.name}: {name} is not defined by it" for name in asked if name not in convention.metrics]
 
 
 def _count(loaded: LoadedProtocol, scores: Scores) -> Counts:

@@ -33,7 +33,7 @@ from kaleido_bench.predictions import (
 )
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
-from kaleido_bench.score.metrics import Scorers, build_scorers
+from kaleido_bench.score.metrics import Scorers, build_scorers, defined_metrics
 from kaleido_bench.score.rows import (
     DIGITS,
     SCORER_VERSION,
@@ -88,7 +88,7 @@ def score_run(
             convention asks for what is not implemented; the weights of a required metric are missing.
     """
     protocol = loaded.protocol
-    scorers = build_scorers(convention, protocol.metrics, protocol.optional_metrics, device)
+    scorers = build_scorers(convention, *defined_metrics(protocol, convention), device)
     truth = TruthReader(loaded, data_dir)
     _refuse_unexpected(run, loaded)
     selected = tuple(select_items(loaded, run.record.deviations if deviations is None else deviations))
@@ -182,9 +182,9 @@ def _score_item(run: Run, found: _Found, truth: TruthReader, scorers: Scorers, d
         views = case.targets[start : start + size]
         truths = truth.load(case, views)
         x, y = (_to_tensor(images, device) for images in (predictions[start : start + size], truths))
-        for scorer in scorers.ready:
-            for view, value in zip(views, _read_values(scorer.score(x, y)), strict=True):
-                yield _build_row(found.item, view, scorer.metric, value)
+        for metric, values in scorers.score(x, y).items():
+            for view, value in zip(views, _read_values(values), strict=True):
+                yield _build_row(found.item, view, metric, value, scorers.convention)
 
 
 def _to_tensor(images: UInt8[np.ndarray, "view height width 3"], device: torch.device) -> Float[Tensor, "view 3 h w"]:
@@ -196,8 +196,10 @@ def _read_values(values: Tensor) -> list[float]:
     return [float(value) for value in values.cpu().numpy().astype(np.float64)]
 
 
-def _build_row(item: WorkItem, view: str, metric: str, value: float) -> Row:
-    if not math.isfinite(value):
+def _build_row(item: WorkItem, view: str, metric: str, value: float, convention: Convention) -> Row:
+    # Identical images: what they do to a mean is the convention's policy.
+    perfect = metric == "psnr" and value == math.inf and convention.view_psnr_cap is None
+    if not (math.isfinite(value) or perfect):
         raise IncompleteError(f"{item.key}, view {view}: {metric} is {value}; no result is made of it")
     case = item.case
     leaked = view in case.references

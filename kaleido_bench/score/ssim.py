@@ -23,6 +23,7 @@ from torch import Tensor
 
 from kaleido_bench.conventions import SsimRecipe
 from kaleido_bench.errors import BenchError
+from kaleido_bench.score.channels import pair_range, select_channels
 from kaleido_bench.score.precision import widest_float
 from kaleido_bench.score.refusals import require_implemented
 
@@ -55,13 +56,18 @@ def score_ssim(
     Args:
         predictions, truths: values in [0, 1].
     Returns:
-        float64 wherever the device has it.
+        float64 wherever the device has it. With the data range `pair`, NaN where both images are flat.
     Raises:
-        BenchError: the recipe asks for something that is not implemented, or the window does not fit into the image.
+        BenchError: the recipe leaves unset what it takes, or the window does not fit into the image.
     """
-    check_ssim_recipe(recipe)
+    border = check_ssim_recipe(recipe)
     _check_size(predictions.shape[-2:], recipe)
-    x, y = _pad(predictions, recipe), _pad(truths, recipe)
+    x, y = (select_channels(images, recipe.channels) for images in (predictions, truths))
+    if recipe.data_range == "pair":
+        # SSIM(x, y) over a range L is SSIM(x / L, y / L) over 1.
+        scale = pair_range(x, y)[..., None, None, None]
+        x, y = x / scale, y / scale
+    x, y = _pad(x, border, recipe.window_size), _pad(y, border, recipe.window_size)
     budget = _STRIP_ELEMENTS_CPU if x.device.type == "cpu" else _STRIP_ELEMENTS_GPU
     pairs = max(1, budget // (4 * x[0].numel()))
     terms = _build_terms(recipe)
@@ -80,17 +86,17 @@ def build_window(recipe: SsimRecipe) -> tuple[float, ...]:
     return tuple(weight / total for weight in weights)
 
 
-def check_ssim_recipe(recipe: SsimRecipe) -> None:
-    """Raise BenchError where the recipe asks for something that `score_ssim` cannot do."""
-    require_implemented("ssim.channels", recipe.channels, ("rgb",))
-    if isinstance(recipe.data_range, str):
-        require_implemented("ssim.data_range", recipe.data_range, ("a number",))
+def check_ssim_recipe(recipe: SsimRecipe) -> str:
+    """Raise BenchError where the recipe leaves unset what `score_ssim` takes; gives the border."""
+    if recipe.data_range is None:
+        require_implemented("ssim.data_range", recipe.data_range, ("a number", "pair"))
+    return require_implemented("ssim.border", recipe.border, ("valid", *_PADDING_MODES))
 
 
 def _build_terms(recipe: SsimRecipe) -> _Terms:
     # The halves in the identities above cancel between numerator and denominator when C1 and C2 are doubled.
     points = recipe.window_size**2
-    data_range = float(recipe.data_range)
+    data_range = recipe.data_range if isinstance(recipe.data_range, float) else 1.0
     return _Terms(
         taps=build_window(recipe),
         two_c1=2 * (recipe.k1 * data_range) ** 2,
@@ -112,11 +118,11 @@ def _check_size(size: Sequence[int], recipe: SsimRecipe) -> None:
         )
 
 
-def _pad(images: Tensor, recipe: SsimRecipe) -> Tensor:
+def _pad(images: Tensor, border: str, window_size: int) -> Tensor:
     images = images.reshape(-1, *images.shape[-3:])
-    if recipe.border == "valid":
+    if border == "valid":
         return images
-    return F.pad(images, (recipe.window_size // 2,) * 4, mode=_PADDING_MODES[recipe.border])
+    return F.pad(images, (window_size // 2,) * 4, mode=_PADDING_MODES[border])
 
 
 def _mean_ssim(x: Tensor, y: Tensor, terms: _Terms, budget: int) -> Float[Tensor, " pair"]:

@@ -48,6 +48,20 @@ class Means(NamedTuple):
     scenes: list[SceneMean]
 
 
+class PsnrRule(NamedTuple):
+    """What a convention says about PSNR beyond one view.
+
+    Args:
+        pooled: the PSNR of a scene is that of the mean error of its views, not the mean of their PSNRs.
+        cap: dB, of a pooled PSNR (that of a view is capped where it is scored).
+        exclude_infinite: an infinite PSNR leaves the mean.
+    """
+
+    pooled: bool = False
+    cap: float = math.inf
+    exclude_infinite: bool = False
+
+
 class ChosenScale(NamedTuple):
     """The scale that counts for one case and sample of an oracle sweep."""
 
@@ -63,6 +77,7 @@ def reduce_rows(
     labels: Sequence[str],
     metrics: Sequence[str],
     reduction: Reduction,
+    psnr: PsnrRule = PsnrRule(),
 ) -> Means:
     """Reduce rows to means, for each metric, each place of the reference axis and each set of targets.
 
@@ -72,24 +87,29 @@ def reduce_rows(
     Args:
         label_of: case -> its place on the reference axis.
         labels, metrics: in the order of the answer.
+        psnr: how the metric `psnr` is reduced; every other one is an arithmetic mean.
     """
     groups = _group_rows(rows, label_of)
     scenes: list[SceneMean] = []
     protocol: list[Mean] = []
     for metric in metrics:
+        average = _build_average(metric, psnr)
+        leave_out = metric == "psnr" and psnr.exclude_infinite
         for label in labels:
             for targets in _TARGETS:
                 by_scene = {name: _keep(found, targets) for name, found in groups[metric, label].items()}
+                if leave_out:
+                    by_scene = {name: _leave_out_infinite(found, average) for name, found in by_scene.items()}
                 by_scene = {name: found for name, found in sorted(by_scene.items()) if found}
                 if not by_scene:
                     continue
                 level = [
-                    SceneMean(name, label, metric, targets, _mean([row.value for row in found]), _count_views(found))
+                    SceneMean(name, label, metric, targets, average([row.value for row in found]), _count_views(found))
                     for name, found in by_scene.items()
                 ]
                 scenes += level
                 everything = [row for found in by_scene.values() for row in found]
-                mean = _REDUCTIONS[reduction](level, everything)
+                mean = _REDUCTIONS[reduction](level, everything, average)
                 protocol.append(Mean(label, metric, targets, mean, _count_views(everything), len(level)))
     return Means(protocol, scenes)
 
@@ -127,10 +147,35 @@ def keep_chosen(rows: Sequence[Row], chosen: Sequence[ChosenScale]) -> list[Row]
 
 _TARGETS: tuple[Targets, ...] = ("as-published", "strict-novel")
 
-_REDUCTIONS: Mapping[Reduction, Callable[[list[SceneMean], list[Row]], float]] = {
-    "view>scene>protocol": lambda scenes, rows: _mean([scene.mean for scene in scenes]),
-    "view>protocol": lambda scenes, rows: _mean([row.value for row in rows]),
+Average = Callable[[Sequence[float]], float]
+
+_REDUCTIONS: Mapping[Reduction, Callable[[list[SceneMean], list[Row], Average], float]] = {
+    "view>scene>protocol": lambda scenes, rows, average: _mean([scene.mean for scene in scenes]),
+    "view>protocol": lambda scenes, rows, average: average([row.value for row in rows]),
 }
+
+
+def pool_psnr(decibels: Sequence[float]) -> float:
+    """The PSNR of the mean error of some views, from the PSNR of each: -10 log10(mean(10^(-PSNR / 10))), in dB.
+
+    It is what stateful metrics give over views of one size (torchmetrics' `PeakSignalNoiseRatio.compute()`), and never
+    above the mean of the PSNRs. Infinite where every view is.
+    """
+    error = _mean([10.0 ** (-value / 10.0) for value in decibels])
+    return -10.0 * math.log10(error) if error > 0 else math.inf
+
+
+def _build_average(metric: str, psnr: PsnrRule) -> Average:
+    if metric != "psnr" or not psnr.pooled:
+        return _mean
+    return lambda values: min(pool_psnr(values), psnr.cap)
+
+
+def _leave_out_infinite(rows: Sequence[Row], average: Average) -> list[Row]:
+    """The rows with a finite PSNR; of a pool, in which a perfect view counts like any other, all or none."""
+    if average is _mean:
+        return [row for row in rows if math.isfinite(row.value)]
+    return list(rows) if any(math.isfinite(row.value) for row in rows) else []
 
 
 def _group_rows(

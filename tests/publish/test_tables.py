@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -67,6 +68,25 @@ def test_nobody_is_best_where_nobody_is_worse(result: Callable[..., Result], cou
     table = build_table([result(f"m{index}", {"psnr": (20.0,)}, labels=("1",)) for index in range(count)])
     assert "best" not in render_text(table)
     assert "**" not in render_markdown(table).split("| model |")[1]
+
+
+def test_an_infinite_mean_is_drawn_and_ranked_first(result: Callable[..., Result]) -> None:
+    """Some conventions let identical images make a mean infinite; JSON has no word for it."""
+    table = build_table(
+        [result("a", {"psnr": (99.0,)}, labels=("1",)), result("b", {"psnr": (math.inf,)}, labels=("1",))]
+    )
+    assert [row.cells[0].text for row in table.sections[0].rows] == ["99.00", "inf"]
+    assert ranks(table, 0) == [2, 1]
+    document = json.loads(render_json(table), parse_constant=pytest.fail)
+    assert document["sections"][0]["rows"][1]["cells"][0]["mean"] == "inf"
+
+
+def test_what_a_convention_leaves_open_is_said_once(result: Callable[..., Result]) -> None:
+    results = [result(name, {"psnr": (20.0,)}, labels=("1",), notes=("seva: reduction is unset",)) for name in "ab"]
+    excluded = result("c", {"psnr": (20.0,)}, labels=("1",), psnr_cap=None, psnr_views_excluded=2)
+    notes = build_table([*results, excluded]).sections[0].notes
+    assert notes.count("seva: reduction is unset") == 1
+    assert "c: 2 views with an infinite PSNR are not in its mean" in notes
 
 
 def test_incomplete_has_no_number_and_no_rank(result: Callable[..., Result]) -> None:

@@ -134,7 +134,23 @@ def test_refuses_images_smaller_than_the_trunk(weights_dir: Path, net: str, smal
         lpips.distance(image[..., 1:], image[..., 1:])
 
 
-@pytest.mark.parametrize(("field", "value"), [("version", "0.0"), ("dtype", "bfloat16")])
+@pytest.mark.filterwarnings("ignore::UserWarning:torchvision")
+def test_bfloat16_is_the_package_under_autocast(real_pairs, weights_dir: Path, torch_home: Path) -> None:
+    """As LVSM scores it. Autocast takes the heads to bfloat16 too, whose answer has 8 bits: it is near, not equal."""
+    theirs = import_repaired("lpips").LPIPS(net="alex", version="0.1", verbose=False)
+    half, full = build("alex", weights_dir, dtype="bfloat16"), build("alex", weights_dir)
+    gaps: list[float] = []
+    for pair in real_pairs[:15:3]:
+        prediction, truth = pair.tensors()
+        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+            expected = theirs(prediction, truth, normalize=True).item()
+        found = half.distance(prediction, truth).item()
+        assert found == pytest.approx(expected, rel=1.5e-2), pair.name
+        gaps.append(abs(found - full.distance(prediction, truth).item()))
+    assert 1e-5 < max(gaps) < 5e-3
+
+
+@pytest.mark.parametrize(("field", "value"), [("version", "0.0")])
 def test_refuses_what_it_cannot_do(weights_dir: Path, field: str, value: str) -> None:
     with pytest.raises(BenchError, match=f"lpips-alex.{field}.*{value}"):
         build("alex", weights_dir, **{field: value})

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kaleido_bench.conventions import Convention, load_convention
+from kaleido_bench.conventions import PsnrRecipe, load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.score.oracles import import_repaired
 from kaleido_bench.score.psnr import score_psnr
+from kaleido_bench.score.statistics import pool_psnr
 
 RECIPE = load_convention("kbench-v1").psnr
 
@@ -54,11 +56,66 @@ def test_takes_any_leading_dimensions() -> None:
     assert together[1, 2].item() == score_psnr(prediction[1, 2], truth[1, 2], RECIPE).item()
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("aggregation", "pooled"), ("aggregation", "per-channel"), ("channels", "luma"), ("data_range", "pair")],
-)
-def test_refuses_what_it_cannot_do(convention: Convention, field: str, value: str) -> None:
-    recipe = convention.psnr.model_copy(update={field: value})
-    with pytest.raises(BenchError, match=f"psnr.{field}.*{value}"):
-        score_psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), recipe)
+def change(**fields: object) -> PsnrRecipe:
+    return PsnrRecipe.model_validate({**RECIPE.model_dump(), **fields})
+
+
+def as_floats(pair) -> tuple[np.ndarray, np.ndarray]:
+    return pair.prediction / 255, pair.truth / 255
+
+
+def test_per_channel_is_scikit_images_mean_over_the_channels(real_pairs) -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    gaps: list[float] = []
+    for pair in real_pairs:
+        prediction, truth = as_floats(pair)
+        channels = [
+            metrics.peak_signal_noise_ratio(truth[..., c], prediction[..., c], data_range=1.0) for c in range(3)
+        ]
+        found = score_psnr(*pair.tensors(), change(aggregation="per-channel")).item()
+        assert found == pytest.approx(np.mean(channels), abs=5e-6), pair.name
+        gaps.append(found - score_psnr(*pair.tensors(), RECIPE).item())
+    # By Jensen's inequality it is never below the PSNR of all channels.
+    assert min(gaps) >= -1e-9
+    assert max(gaps) > 0.05
+
+
+@pytest.mark.parametrize("channels", ["gray", "luma"])
+def test_of_a_grey_image_is_scikit_images(real_pairs, channels: str) -> None:
+    metrics, color = pytest.importorskip("skimage.metrics"), pytest.importorskip("skimage.color")
+    convert = color.rgb2gray if channels == "gray" else lambda image: color.rgb2ycbcr(image)[..., 0] / 255
+    for pair in real_pairs:
+        prediction, truth = map(convert, as_floats(pair))
+        expected = metrics.peak_signal_noise_ratio(truth, prediction, data_range=1.0)
+        found = score_psnr(*pair.tensors(), change(channels=channels)).item()
+        assert found == pytest.approx(expected, abs=5e-6), pair.name
+
+
+def test_the_range_of_a_pair_is_the_larger_of_the_two(real_pairs) -> None:
+    metrics = pytest.importorskip("skimage.metrics")
+    together = [pair for pair in real_pairs if pair.truth.shape == (128, 128, 3)]
+    x, y = (torch.cat(images) for images in zip(*(pair.tensors() for pair in together), strict=True))
+    found = score_psnr(x * 0.5, y, change(data_range="pair"))
+    for pair, value in zip(together, found.tolist(), strict=True):
+        prediction, truth = as_floats(pair)
+        expected = metrics.peak_signal_noise_ratio(
+            truth, prediction * 0.5, data_range=max(np.ptp(prediction * 0.5), np.ptp(truth))
+        )
+        assert value == pytest.approx(expected, abs=5e-6), pair.name
+
+
+def test_pooled_is_torchmetrics_stateful_class(real_pairs) -> None:
+    """Its `compute()` pools the errors of everything it was shown; each call alone gives the PSNR of that image."""
+    stateful = import_repaired("torchmetrics.image").PeakSignalNoiseRatio(data_range=1.0)
+    views = [pair.tensors() for pair in real_pairs if pair.truth.shape == (256, 256, 3)]
+    for prediction, truth in views:
+        stateful.update(prediction.double(), truth.double())
+    values = [score_psnr(*view, change(aggregation="pooled")).item() for view in views]
+    assert values == [score_psnr(*view, RECIPE).item() for view in views]
+    assert pool_psnr(values) == pytest.approx(stateful.compute().item(), abs=5e-6)
+    assert pool_psnr(values) < np.mean(values) - 0.5
+
+
+def test_an_unset_aggregation_is_refused() -> None:
+    with pytest.raises(BenchError, match=r"psnr.aggregation: None.*'per-image' or 'per-channel' or 'pooled'"):
+        score_psnr(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), change(aggregation=None))

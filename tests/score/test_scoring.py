@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from kaleido_bench.cases import Case
-from kaleido_bench.conventions import Convention, load_convention
+from kaleido_bench.conventions import Convention, ExcludeInfinite, ReportInfinite, Unset, load_convention
 from kaleido_bench.data.images import decode_image, encode_png
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import (
@@ -56,7 +57,8 @@ class Desk(NamedTuple):
 
     def result(self, **options: Any) -> Result:
         deviations = options.get("deviations") or Deviations()
-        return build_result(self.run.record, self.loaded, CONVENTION, deviations, self.score(**options))
+        convention = options.get("convention") or CONVENTION
+        return build_result(self.run.record, self.loaded, convention, deviations, self.score(**options))
 
     def item(self, key: str) -> WorkItem:
         return next(item for item in plan_items(self.loaded) if item.key == key)
@@ -142,17 +144,84 @@ def test_missing_weights_of_a_required_metric_stop_before_any_work(
     assert not list(desk.run.path.glob("scores/**/*.*"))
 
 
+def predict_truth(desk: Desk, key: str, views: int = 2) -> None:
+    """Make the first predictions of an item equal to the ground truth."""
+    item = desk.item(key)
+    paths = [desk.data_dir / "scenes" / item.case.scene / "images" / f"{view}.png" for view in item.case.targets]
+    truths = np.stack([decode_image(path.read_bytes(), path) for path in paths])
+    images = np.concatenate([truths[:views], noise(item)[views:]])
+    write_prediction(desk.run, item, images, seed=1, seconds=0.5)
+
+
 def test_identical_images_are_capped_and_counted(tmp_path: Path) -> None:
     desk = set_up(tmp_path)
-    item = desk.item("arc-r1")
-    paths = [desk.data_dir / "scenes" / "arc" / "images" / f"{view}.png" for view in item.case.targets]
-    truths = np.stack([decode_image(path.read_bytes(), path) for path in paths])
-    write_prediction(desk.run, item, truths, seed=1, seconds=0.5)
+    predict_truth(desk, "arc-r1")
     result = desk.result()
     assert result.psnr_cap == 100.0
     assert result.psnr_views_at_cap == 2
     ssim = [row.value for row in desk.score().rows if (row.case, row.metric) == ("arc-r1", "ssim")]
     assert ssim == [1.0, 1.0]
+
+
+def test_an_infinite_psnr_is_excluded_and_counted(desk: Desk) -> None:
+    predict_truth(desk, "arc-r1", views=1)
+    exclude = CONVENTION.model_copy(update={"name": "exclude", "infinite_psnr": ExcludeInfinite(policy="exclude")})
+    result = desk.result(convention=exclude)
+    assert (result.psnr_cap, result.psnr_views_at_cap, result.psnr_views_excluded) == (None, 0, 1)
+    values = [row.value for row in desk.score(convention=exclude).rows if (row.case, row.metric) == ("arc-r1", "psnr")]
+    assert values[0] == math.inf and math.isfinite(values[1])
+    assert read_rows(desk.run.scores("exclude"))[0].value == math.inf
+    mean = next(mean for mean in result.scenes if (mean.scene, mean.references, mean.metric) == ("arc", "1", "psnr"))
+    assert (mean.mean, mean.views) == (values[1], 1)
+
+
+def test_an_infinite_psnr_is_reported_and_the_result_reads_back(desk: Desk) -> None:
+    predict_truth(desk, "arc-r1", views=1)
+    report = CONVENTION.model_copy(update={"name": "report", "infinite_psnr": ReportInfinite(policy="report")})
+    result = desk.result(convention=report)
+    assert result.means[0].mean == math.inf
+    assert '"mean": "inf"' in render_result(result).decode()
+    assert write_result(desk.run, result) and load_result(result_path(desk.run, "report")) == result
+
+
+def test_a_pooled_psnr_is_that_of_the_mean_error(desk: Desk) -> None:
+    """Against the errors of the images themselves; identical images count as no error."""
+    predict_truth(desk, "arc-r1", views=1)
+    recipe = CONVENTION.psnr.model_copy(update={"aggregation": "pooled"})
+    result = desk.result(convention=CONVENTION.model_copy(update={"name": "pooled", "psnr": recipe}))
+    item = desk.item("arc-r1")
+    path = desk.data_dir / "scenes" / "arc" / "images" / f"{item.case.targets[1]}.png"
+    truth = decode_image(path.read_bytes(), path).astype(np.float64)
+    error = np.mean(((noise(item)[1] - truth) / 255) ** 2) / 2
+    mean = next(mean for mean in result.scenes if (mean.scene, mean.references, mean.metric) == ("arc", "1", "psnr"))
+    assert mean.mean == pytest.approx(-10 * math.log10(error), abs=2e-6)
+    assert (mean.views, result.psnr_cap, result.psnr_views_excluded) == (2, None, 0)
+
+
+def test_what_is_unset_is_scored_as_kbench_v1_does_and_said(desk: Desk) -> None:
+    unset = (Unset(field="ssim.border", why="nobody wrote it down"), Unset(field="infinite_psnr", why="nor this"))
+    ssim = CONVENTION.ssim.model_copy(update={"border": None})
+    fields = {"name": "vague", "ssim": ssim, "infinite_psnr": None, "unset": unset}
+    vague = Convention.model_validate({**CONVENTION.model_dump(), **fields})
+    assert [row.value for row in desk.score(convention=vague).rows] == [row.value for row in desk.score().rows]
+    result = desk.result(convention=vague)
+    assert result.notes == (
+        "vague: ssim.border is unset, scored as kbench-v1 does (valid): nobody wrote it down",
+        "vague: infinite_psnr is unset, scored as kbench-v1 does (cap 100.0): nor this",
+    )
+    assert result.convention.hash == vague.hash != CONVENTION.hash
+    assert '"notes": [' in render_result(result).decode()
+    assert "notes" not in json.loads(render_result(desk.result()))
+
+
+def test_a_metric_that_another_convention_does_not_define_is_left_out_and_said(
+    tmp_path: Path, weights_dir: Path
+) -> None:
+    desk = set_up(tmp_path, replace=[LPIPS])
+    plain = CONVENTION.model_copy(update={"name": "plain", "lpips": CONVENTION.lpips[:1]})
+    result = desk.result(convention=plain)
+    assert [metric.name for metric in result.metrics] == ["psnr", "ssim", "lpips-alex"]
+    assert result.notes == ("plain: lpips-vgg is not defined by it",)
 
 
 def test_a_target_that_is_a_reference_is_marked_and_counted_apart(tmp_path: Path) -> None:
@@ -350,7 +419,7 @@ def test_no_data_directory_is_refused(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("quantise", "none"), ("colour_correction", "affine"), ("crop_border", 4), ("mask", "inside")],
+    [("colour_correction", "affine"), ("crop_border", 4), ("mask", "inside")],
 )
 def test_a_convention_that_asks_for_more_than_there_is_is_refused(desk: Desk, field: str, value: object) -> None:
     convention = CONVENTION.model_copy(update={field: value})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from kaleido_bench.conventions import Convention, SsimRecipe, load_convention
+from kaleido_bench.conventions import SsimRecipe, load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.score.oracles import import_repaired
 from kaleido_bench.score.ssim import build_window, score_ssim
@@ -145,8 +145,42 @@ def test_refuses_images_smaller_than_the_window(border: str, size: tuple[int, in
         score_ssim(image, image, change(RECIPE, border=border))
 
 
-@pytest.mark.parametrize(("field", "value"), [("channels", "gray"), ("data_range", "pair")])
-def test_refuses_what_it_cannot_do(convention: Convention, field: str, value: str) -> None:
-    recipe = convention.ssim.model_copy(update={field: value})
-    with pytest.raises(BenchError, match=f"ssim.{field}.*{value}"):
-        score_ssim(torch.zeros(1, 3, 16, 16), torch.zeros(1, 3, 16, 16), recipe)
+@pytest.mark.parametrize("channels", ["gray", "luma"])
+def test_of_a_grey_image_equals_scikit_image(real_pairs, channels: str) -> None:
+    metrics, color = pytest.importorskip("skimage.metrics"), pytest.importorskip("skimage.color")
+    convert = color.rgb2gray if channels == "gray" else lambda image: color.rgb2ycbcr(image)[..., 0] / 255
+    for pair in real_pairs[::2]:
+        prediction, truth = (convert(image.astype(np.float64) / 255) for image in (pair.prediction, pair.truth))
+        expected = metrics.structural_similarity(
+            truth, prediction, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+        )
+        found = score_ssim(*pair.tensors(), change(RECIPE, channels=channels)).item()
+        assert found == pytest.approx(expected, abs=5e-6), pair.name
+
+
+def test_the_range_of_a_pair_equals_torchmetrics_without_one(real_pairs) -> None:
+    """torchmetrics with data_range=None takes the range of what it is given, here one pair at a time; ours at once."""
+    functional = import_repaired("torchmetrics.functional.image")
+    together = [pair.tensors() for pair in real_pairs if pair.truth.shape == (128, 128, 3)]
+    x, y = (torch.cat(images).double() * 0.6 + 0.1 for images in zip(*together, strict=True))
+    found = score_ssim(x, y, change(RECIPE, border="reflect", data_range="pair"))
+    theirs = [
+        functional.structural_similarity_index_measure(a[None], b[None]).item() for a, b in zip(x, y, strict=True)
+    ]
+    assert found.tolist() == pytest.approx(theirs, abs=5e-6)
+    fixed = score_ssim(x, y, change(RECIPE, border="reflect"))
+    # A smaller range takes smaller constants, which forgive less.
+    assert (found < fixed).all()
+
+
+def test_scaling_both_images_and_the_range_changes_nothing(real_pairs) -> None:
+    x, y = (image.double() for image in real_pairs[1].tensors())
+    whole = score_ssim(x, y, RECIPE).item()
+    assert score_ssim(x * 255, y * 255, change(RECIPE, data_range=255.0)).item() == pytest.approx(whole, abs=1e-12)
+
+
+@pytest.mark.parametrize(("field", "expected"), [("border", "'valid' or"), ("data_range", "'a number' or 'pair'")])
+def test_what_is_unset_is_refused(field: str, expected: str) -> None:
+    image = torch.zeros(1, 3, 16, 16)
+    with pytest.raises(BenchError, match=rf"ssim.{field}: None.*{expected}"):
+        score_ssim(image, image, change(RECIPE, **{field: None}))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
 
 from kaleido_bench.errors import BenchError
 from kaleido_bench.score.rows import Row
-from kaleido_bench.score.statistics import ChosenScale, Mean, choose_scales, keep_chosen, reduce_rows
+from kaleido_bench.score.statistics import (
+    ChosenScale,
+    Mean,
+    PsnrRule,
+    choose_scales,
+    keep_chosen,
+    pool_psnr,
+    reduce_rows,
+)
 
 LABELS = {"a-r1": "1", "a-r3": "3", "b-r1": "1", "b-r3": "3"}
 
@@ -87,3 +96,47 @@ def test_the_best_scale_is_a_case_s_best_mean_psnr() -> None:
 def test_a_sweep_needs_psnr() -> None:
     with pytest.raises(BenchError, match="no PSNR to choose by"):
         choose_scales([row("a-r1", "0", 0.5, scale=1.0, metric="ssim")], (1.0,))
+
+
+# PSNR beyond one view
+
+
+def reduce_psnr(rows: list[Row], rule: PsnrRule, reduction: str = "view>scene>protocol") -> list[Mean]:
+    means = reduce_rows(rows, label_of=LABELS, labels=("1",), metrics=("psnr", "ssim"), reduction=reduction, psnr=rule)  # type: ignore[arg-type]
+    return [mean for mean in means.protocol if mean.targets == "as-published"]
+
+
+def test_pooled_errors_of_40_and_20_decibels() -> None:
+    """MSE 1e-4 and 1e-2: their mean is 5.05e-3, which is 22.97 dB; the mean of the decibels is 30."""
+    assert pool_psnr([40.0, 20.0]) == pytest.approx(22.967086, abs=1e-6)
+    assert pool_psnr([40.0, 20.0]) == pytest.approx(-10 * math.log10(0.00505), abs=1e-12)
+    assert pool_psnr([33.3] * 5) == pytest.approx(33.3, abs=1e-12)
+
+
+def test_a_pool_is_a_scene_and_scenes_are_averaged() -> None:
+    rows = [row("a-r1", "0", 40), row("a-r1", "1", 20), row("b-r1", "0", 30)]
+    rule = PsnrRule(pooled=True)
+    assert reduce_psnr(rows, rule)[0].mean == pytest.approx((pool_psnr([40, 20]) + 30) / 2, abs=1e-12)
+    assert reduce_psnr(rows, rule, "view>protocol")[0].mean == pytest.approx(pool_psnr([40, 20, 30]), abs=1e-12)
+
+
+def test_only_psnr_is_pooled() -> None:
+    rows = [row("a-r1", "0", 0.5, metric="ssim"), row("a-r1", "1", 0.7, metric="ssim")]
+    assert reduce_psnr(rows, PsnrRule(pooled=True))[0].mean == pytest.approx(0.6, abs=1e-15)
+
+
+def test_a_perfect_view_in_a_pool_is_an_error_of_zero() -> None:
+    rows = [row("a-r1", "0", math.inf), row("a-r1", "1", 20)]
+    assert reduce_psnr(rows, PsnrRule(pooled=True))[0].mean == pytest.approx(20 + 10 * math.log10(2), abs=1e-12)
+    perfect = [row("a-r1", "0", math.inf), row("b-r1", "0", 20)]
+    assert reduce_psnr(perfect, PsnrRule(pooled=True, cap=60))[0].mean == 40
+    assert reduce_psnr(perfect, PsnrRule(pooled=True, exclude_infinite=True))[0] == Mean(
+        "1", "psnr", "as-published", pytest.approx(20, abs=1e-12), 1, 1
+    )
+
+
+def test_an_infinite_view_is_reported_or_left_out() -> None:
+    rows = [row("a-r1", "0", math.inf), row("a-r1", "1", 20), row("b-r1", "0", 40)]
+    assert reduce_psnr(rows, PsnrRule())[0].mean == math.inf
+    assert reduce_psnr(rows, PsnrRule(exclude_infinite=True)) == [Mean("1", "psnr", "as-published", 30.0, 2, 2)]
+    assert reduce_psnr(rows[:1], PsnrRule(exclude_infinite=True)) == []

@@ -1,0 +1,54 @@
+"""What happens to two images before any metric sees them: clamping, and bringing them to 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from kaleido_bench.conventions import Convention
+from kaleido_bench.score.refusals import require_implemented
+
+
+class Images(NamedTuple):
+    """Predictions and truths, ready for a metric."""
+
+    predictions: Float[Tensor, "pair 3 height width"]
+    truths: Float[Tensor, "pair 3 height width"]
+
+
+def prepare_images(
+    predictions: Float[Tensor, "pair 3 height width"],
+    truths: Float[Tensor, "pair 3 height width"],
+    convention: Convention,
+) -> Images:
+    """Clamp the predictions and bring them, and the truths where the convention says so, to 8 bits.
+
+    The truth is never clamped: it is an image already. Of images that are 8-bit already (float32 of k / 255, which is
+    what a saved prediction is) this gives back the same values, bit by bit, under every rule.
+
+    Raises:
+        BenchError: the convention asks for something that is not implemented.
+    """
+    clamp = require_implemented("clamp", convention.clamp, (True, False))
+    rule = _RULES[require_implemented("quantise", convention.quantise, tuple(_RULES))]
+    predictions = rule(predictions.clamp(0, 1) if clamp else predictions)
+    return Images(predictions, rule(truths) if convention.quantise_of == "both" else truths)
+
+
+def _keep(images: Tensor) -> Tensor:
+    return images
+
+
+# 8 bits hold nothing below 0 or above 255, clamped before or not.
+def _round8(images: Tensor) -> Tensor:
+    return images.mul(255).round_().clamp_(0, 255).div_(255)
+
+
+def _floor8(images: Tensor) -> Tensor:
+    return images.mul(255).floor_().clamp_(0, 255).div_(255)
+
+
+_RULES: Mapping[str, Callable[[Tensor], Tensor]] = {"none": _keep, "round8": _round8, "floor8": _floor8}
