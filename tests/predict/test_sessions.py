@@ -4,6 +4,7 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from kaleido_bench.predict import sessions
 from kaleido_bench.predict.sessions import describe_session, read_git_state, read_versions
 from kaleido_bench.predictions import Deviations
 
@@ -15,6 +16,7 @@ def test_a_session_says_when_what_and_with_what() -> None:
     assert session.command == ("kbench", "run")
     assert session.device.startswith("cpu (")
     assert session.deviations.limit == 2
+    assert (session.git_commit, session.git_dirty) == read_git_state(Path(sessions.__file__).parent)
 
 
 def test_versions_are_of_what_is_installed() -> None:

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from kaleido_bench.cases import Case
-from kaleido_bench.conventions import Convention, ExcludeInfinite, ReportInfinite, Unset, load_convention
+from kaleido_bench.conventions import CapInfinite, Convention, ExcludeInfinite, ReportInfinite, Unset, load_convention
 from kaleido_bench.data.images import decode_image, encode_png
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import (
@@ -328,6 +328,14 @@ def test_a_changed_ground_truth_is_scored_again(desk: Desk) -> None:
     path = desk.data_dir / "scenes" / "arc" / "images" / "0005.png"
     path.write_bytes(encode_png(255 - decode_image(path.read_bytes(), path)))
     assert desk.score().scored == 2
+
+
+def test_a_convention_that_changed_under_its_name_is_scored_again(desk: Desk) -> None:
+    assert max(row.value for row in desk.score().rows if row.metric == "psnr") > 5
+    capped = CONVENTION.model_copy(update={"infinite_psnr": CapInfinite(policy="cap", decibels=5.0)})
+    again = desk.score(convention=capped)
+    assert (again.scored, again.reused) == (4, 0)
+    assert max(row.value for row in again.rows if row.metric == "psnr") == 5
 
 
 def test_a_part_that_cannot_be_read_is_scored_again(desk: Desk) -> None:
