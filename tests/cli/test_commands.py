@@ -12,6 +12,7 @@ import pytest
 
 from kaleido_bench import __version__
 from kaleido_bench.cli.app import build_app
+from kaleido_bench.conventions import find_conventions
 from tests.cli.conftest import ROOT, Kbench
 from tests.predict.tiny import write_protocol
 
@@ -71,7 +72,9 @@ def test_list_datasets_with_and_without_data(kbench: Kbench, data_dir: Path) -> 
 
 
 def test_list_conventions(kbench: Kbench) -> None:
-    assert {"psnr", "ssim", "lpips-alex"} <= set(json.loads(kbench("list", "conventions", "--json").out)[0]["metrics"])
+    listed = {row["convention"]: row for row in json.loads(kbench("list", "conventions", "--json").out)}
+    assert set(listed) == set(find_conventions()) >= {"kbench-v1", "3dgs", "seva"}
+    assert {"psnr", "ssim", "lpips-alex"} <= set(listed["kbench-v1"]["metrics"])
 
 
 def test_list_runs(kbench: Kbench, tiny: Path) -> None:
