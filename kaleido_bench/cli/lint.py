@@ -26,6 +26,6 @@ def lint(protocol: Protocols, json: Json = False) -> None:
     ]
     print_rows(rows, as_json=json, empty="nothing found")
     errors = sum(finding.severity is Severity.ERROR for _, finding in findings)
-    typer.echo(f"{len(protocol)} linted, {errors} errors, {len(findings) - errors} warnings and notes", err=True)
+    typer.echo(f"linted {len(protocol)}: errors {errors}, warnings and notes {len(findings) - errors}", err=True)
     if errors:
-        raise IncompleteError(f"{errors} errors in {len(protocol)} protocols")
+        raise IncompleteError(f"errors: {errors}, see above")

@@ -98,18 +98,12 @@ def score_run(
     parts = run.path / "scores" / convention.name
     parts.mkdir(parents=True, exist_ok=True)
     remove_leftovers(parts)
-    known = {each.item.key: _read_known(parts, each) for each in found}
-    todo = [each for each in found if known[each.item.key] is None]
-    total, done = sum(len(each.item.case.targets) for each in todo), 0
-    for each in todo:
-        part = Part(each.key, tuple(_score_item(run, each, truth, scorers, torch.device(device))))
-        write_part(_part_path(parts, each.item), part)
-        known[each.item.key] = part
-        done += len(each.item.case.targets)
-        if report is not None:
-            report(done, total)
-
-    rows = sort_rows([row for part in known.values() if part for row in part.rows])
+    known = {each.item.key: part for each in found if (part := _read_known(parts, each))}
+    todo = [each for each in found if each.item.key not in known]
+    known |= _score_items(
+        todo, parts, lambda each: _score_item(run, each, truth, scorers, torch.device(device)), report
+    )
+    rows = sort_rows([row for part in known.values() for row in part.rows])
     write_rows(run.scores(convention.name), rows)
     return Scores(
         rows=rows,
@@ -122,6 +116,22 @@ def score_run(
         predictions={each.item.key: each.predictions for each in found},
         truths=_merge_truths(found),
     )
+
+
+def _score_items(
+    todo: Sequence[_Found], parts: Path, score: Callable[[_Found], Iterator[Row]], report: Report | None
+) -> dict[str, Part]:
+    """Score items one by one, each on the disk before the next begins. Gives their rows by item."""
+    scored: dict[str, Part] = {}
+    total, done = sum(len(each.item.case.targets) for each in todo), 0
+    for each in todo:
+        part = Part(each.key, tuple(score(each)))
+        write_part(_part_path(parts, each.item), part)
+        scored[each.item.key] = part
+        done += len(each.item.case.targets)
+        if report is not None:
+            report(done, total)
+    return scored
 
 
 def _refuse_unexpected(run: Run, loaded: LoadedProtocol) -> None:
