@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from kaleido_bench import __version__
-from kaleido_bench.cli import doctor, lint, listing, predict, run, score, show, table, weights
+from kaleido_bench.cli import doctor, lint, listing, metrics, predict, run, score, show, table, weights
 from kaleido_bench.cli.failures import ends_cleanly
 
 
@@ -29,6 +29,7 @@ def build_app() -> typer.Typer:
     app.command("list")(ends_cleanly(listing.list_things))
     app.command("show")(ends_cleanly(show.show))
     app.command("lint")(ends_cleanly(lint.lint))
+    app.add_typer(metrics.build_metrics_app(), name="metrics")
     app.add_typer(weights.build_weights_app(), name="weights")
     app.command("doctor")(ends_cleanly(doctor.doctor))
     return app

@@ -44,6 +44,9 @@ RunFolders = Annotated[
 ConventionName = Annotated[
     str | None, typer.Option("--convention", metavar="NAME", help="Another convention than the protocol's.")
 ]
+ConventionNames = Annotated[
+    str | None, typer.Option("--convention", metavar="NAME,NAME", help="Other conventions than the protocol's.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
 
 
@@ -57,6 +60,11 @@ def parse_model_args(texts: list[str] | None) -> dict[str, str]:
             raise BenchError("--model-arg", found, expected="KEY=VALUE, each key once", fix="Correct it.")
         args[key] = value
     return args
+
+
+def parse_conventions(text: str | None) -> tuple[str, ...] | None:
+    """The names of `--convention a,b`; None where it was not given. Raises BenchError when the list cannot be read."""
+    return None if text is None else _split(text, "--convention", "kbench-v1,3dgs")
 
 
 def parse_deviations(references: str | None, scenes: str | None, samples: int | None, limit: int | None) -> Deviations:

@@ -134,6 +134,43 @@ def _score_items(
     return scored
 
 
+def rescore_run(
+    run: Run,
+    loaded: LoadedProtocol,
+    scorers: Sequence[Scorers],
+    *,
+    data_dir: Path | None,
+    device: torch.device | str = "cpu",
+    report: Report | None = None,
+) -> list[list[Row]]:
+    """Score what the run's last session predicted in several ways at once, in memory: nothing is written.
+
+    Every pair of images is read once. Every prediction is checked before the first one is scored.
+
+    Returns:
+        The rows of each of `scorers`.
+    Raises:
+        BenchError: as `score_run`.
+        IncompleteError: a prediction is not there.
+    """
+    truth, where = TruthReader(loaded, data_dir), torch.device(device)
+    _refuse_unexpected(run, loaded)
+    selected = select_items(loaded, run.record.deviations)
+    found = [each for item in selected if (each := _find(run, item, truth, {}))]
+    if len(found) < len(selected):
+        raise IncompleteError(
+            f"{run.path}: {len(found)} of {len(selected)} predictions are there. Finish it with `kbench run`."
+        )
+    rows: list[list[Row]] = [[] for _ in scorers]
+    for done, each in enumerate(found, start=1):
+        for block in _read_blocks(run, each, truth, where):
+            for place, scorer in enumerate(scorers):
+                rows[place] += _score_block(each.item, block, scorer)
+        if report is not None:
+            report(done, len(found))
+    return rows
+
+
 def _refuse_unexpected(run: Run, loaded: LoadedProtocol) -> None:
     """Refuse a folder of predictions that nobody asked for: it may be what a missing one was misnamed to."""
     counts = [session.deviations.samples or 1 for session in run.record.sessions]
@@ -185,16 +222,32 @@ def _read_known(parts: Path, found: _Found) -> Part | None:
 
 def _score_item(run: Run, found: _Found, truth: TruthReader, scorers: Scorers, device: torch.device) -> Iterator[Row]:
     """Score the views of one work item, block by block."""
+    for block in _read_blocks(run, found, truth, device):
+        yield from _score_block(found.item, block, scorers)
+
+
+class _Block(NamedTuple):
+    """Some views of a work item, float32 [view, 3, height, width] in [0, 1] on the device."""
+
+    views: tuple[str, ...]
+    predictions: Tensor
+    truths: Tensor
+
+
+def _read_blocks(run: Run, found: _Found, truth: TruthReader, device: torch.device) -> Iterator[_Block]:
     case = found.item.case
     predictions = load_prediction(run, found.item, found.size)
     size = _BLOCK_CPU if device.type == "cpu" else _BLOCK_GPU
     for start in range(0, len(case.targets), size):
         views = case.targets[start : start + size]
         truths = truth.load(case, views)
-        x, y = (_to_tensor(images, device) for images in (predictions[start : start + size], truths))
-        for metric, values in scorers.score(x, y).items():
-            for view, value in zip(views, _read_values(values), strict=True):
-                yield _build_row(found.item, view, metric, value, scorers.convention)
+        yield _Block(views, *(_to_tensor(images, device) for images in (predictions[start : start + size], truths)))
+
+
+def _score_block(item: WorkItem, block: _Block, scorers: Scorers) -> Iterator[Row]:
+    for metric, values in scorers.score(block.predictions, block.truths).items():
+        for view, value in zip(block.views, _read_values(values), strict=True):
+            yield _build_row(item, view, metric, value, scorers.convention)
 
 
 def _to_tensor(images: UInt8[np.ndarray, "view height width 3"], device: torch.device) -> Float[Tensor, "view 3 h w"]:
