@@ -1,0 +1,70 @@
+"""SSIM against packages that the tests do not install: their values, frozen by tests/oracles/freeze_ssim.py.
+
+torchmetrics 1.4.1 is the last one before its border moved (Lightning-AI/torchmetrics#2721).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from kaleido_bench.conventions import SsimRecipe, load_convention
+from kaleido_bench.score import ssim
+from tests.oracles.freeze_ssim import Pair, make_pairs
+
+FROZEN = json.loads((Path(__file__).resolve().parents[1] / "golden" / "ssim_peers.json").read_text())
+RECIPE = load_convention("kbench-v1").ssim
+
+EXACT = {
+    "torchmetrics 1.4.1 range 1": {"border": "valid"},
+    "torchmetrics 1.4.1 range of the pair": {"border": "valid", "data_range": "pair"},
+    "kornia 0.9.0 valid": {"border": "valid"},
+    "kornia 0.9.0 same": {"border": "reflect"},
+}
+FLOAT32_WINDOW = {
+    "pytorch-msssim 1.0.0 default": {"border": "valid"},
+    "piqa 1.3.2 default": {"border": "valid"},
+    "piqa 1.3.2 padding": {"border": "zero"},
+}
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    return make_pairs()
+
+
+def largest_gap(name: str, pairs: list[Pair], fields: dict[str, object]) -> float:
+    recipe = SsimRecipe.model_validate({**RECIPE.model_dump(), **fields})
+    found = [ssim.score_ssim(pair.prediction, pair.truth, recipe).item() for pair in pairs]
+    return max(abs(value - FROZEN[name][pair.name]) for value, pair in zip(found, pairs, strict=True))
+
+
+def test_every_frozen_peer_is_compared() -> None:
+    assert set(FROZEN) == {*EXACT, *FLOAT32_WINDOW}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_equals_the_peer(name: str, pairs: list[Pair]) -> None:
+    assert largest_gap(name, pairs, EXACT[name]) < 1e-7
+
+
+@pytest.mark.parametrize("name", FLOAT32_WINDOW)
+def test_equals_the_peer_that_builds_its_window_in_float32(
+    name: str, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such a window sums to 1 - 3e-8, and on a bright flat background that error is divided by C2: 1e-5 on these renders.
+
+    With that window ours is the same to 1e-7, so that the gap is theirs.
+    """
+    assert 1e-6 < largest_gap(name, pairs, FLOAT32_WINDOW[name]) < 2e-5
+    monkeypatch.setattr(ssim, "build_window", _build_float32_window)
+    assert largest_gap(name, pairs, FLOAT32_WINDOW[name]) < 1e-7
+
+
+def _build_float32_window(recipe: SsimRecipe) -> tuple[float, ...]:
+    offsets = torch.arange(recipe.window_size, dtype=torch.float32) - recipe.window_size // 2
+    weights = torch.exp(-(offsets**2) / (2 * (recipe.sigma or 1.0) ** 2))
+    return tuple((weights / weights.sum()).double().tolist())
