@@ -55,7 +55,7 @@ def test_equals_the_peer(name: str, pairs: list[Pair]) -> None:
 def test_equals_the_peer_that_builds_its_window_in_float32(
     name: str, pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Such a window sums to 1 - 3e-8, and on a bright flat background that error is divided by C2: 1e-5 on these renders.
+    """Such a window sums to 1 - 3e-8, an error that a bright flat background divides by C2: 1e-5 on these renders.
 
     With that window ours is the same to 1e-7, so that the gap is theirs.
     """
