@@ -95,7 +95,6 @@ def defined_metrics(protocol: Protocol, convention: Convention) -> Asked:
 def check_convention(convention: Convention) -> None:
     """Refuse a convention that asks for what this version cannot do."""
     require_implemented("colour_correction", convention.colour_correction, ("none",))
-    require_implemented("crop_border", convention.crop_border, (0,))
     require_implemented("mask", convention.mask, ("none",))
     check_psnr_recipe(convention.psnr)
     check_ssim_recipe(convention.ssim)

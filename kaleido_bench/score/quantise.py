@@ -1,4 +1,4 @@
-"""What happens to two images before any metric sees them: clamping, and bringing them to 8 bits."""
+"""What happens to two images before any metric sees them: clamping, bringing them to 8 bits, cutting their border."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from kaleido_bench.conventions import Convention
+from kaleido_bench.errors import BenchError
 from kaleido_bench.score.refusals import require_implemented
 
 
@@ -24,18 +25,32 @@ def prepare_images(
     truths: Float[Tensor, "pair 3 height width"],
     convention: Convention,
 ) -> Images:
-    """Clamp the predictions and bring them, and the truths where the convention says so, to 8 bits.
+    """Clamp the predictions and bring them, and the truths where the convention says so, to 8 bits. Then cut
+    the border off both.
 
     The truth is never clamped: it is an image already. Of images that are 8-bit already (float32 of k / 255, which is
     what a saved prediction is) this gives back the same values, bit by bit, under every rule.
 
     Raises:
-        BenchError: the convention asks for something that is not implemented.
+        BenchError: the convention asks for something that is not implemented, or cuts off all of the images.
     """
     clamp = require_implemented("clamp", convention.clamp, (True, False))
     rule = _RULES[require_implemented("quantise", convention.quantise, tuple(_RULES))]
     predictions = rule(predictions.clamp(0, 1) if clamp else predictions)
-    return Images(predictions, rule(truths) if convention.quantise_of == "both" else truths)
+    truths = rule(truths) if convention.quantise_of == "both" else truths
+    return Images(*(_crop(images, convention.crop_border) for images in (predictions, truths)))
+
+
+def _crop(images: Tensor, border: int) -> Tensor:
+    height, width = images.shape[-2:]
+    if min(height, width) <= 2 * border:
+        raise BenchError(
+            "convention: crop_border",
+            f"{border} px a side of images of {width}x{height} px",
+            expected="something left between them",
+            fix="Prepare the images larger, or score with another convention.",
+        )
+    return images[..., border : height - border, border : width - border] if border else images
 
 
 def _keep(images: Tensor) -> Tensor:

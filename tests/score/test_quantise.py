@@ -8,6 +8,7 @@ import torch
 
 from kaleido_bench.conventions import Convention, load_convention
 from kaleido_bench.errors import BenchError
+from kaleido_bench.score.metrics import build_scorers
 from kaleido_bench.score.quantise import prepare_images
 
 V1 = load_convention("kbench-v1")
@@ -58,6 +59,20 @@ def test_a_saved_prediction_is_left_as_it_is(rule: str, clamp: bool) -> None:
     saved = torch.arange(256, dtype=torch.uint8).to(torch.float32).div_(255).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
     prepared = prepare_images(saved, saved, change(quantise=rule, clamp=clamp, quantise_of="both"))
     assert torch.equal(prepared.predictions, saved) and torch.equal(prepared.truths, saved)
+
+
+def test_the_border_is_cut_off_both(floats: torch.Tensor) -> None:
+    x, y = prepare_images(floats, floats.flip(-1), change(quantise="none", clamp=False, crop_border=3))
+    assert torch.equal(x, floats[..., 3:-3, 3:-3]) and torch.equal(y, floats.flip(-1)[..., 3:-3, 3:-3])
+    with pytest.raises(BenchError, match="crop_border: 20 px a side of images of 40x40 px"):
+        prepare_images(floats, floats, change(crop_border=20))
+
+
+def test_every_metric_is_that_of_the_cut_images(floats: torch.Tensor) -> None:
+    truth = floats.roll(5, -1).clamp(0, 1)
+    cut = build_scorers(change(crop_border=4), ["psnr", "ssim"], (), "cpu").score(floats, truth)
+    whole = build_scorers(V1, ["psnr", "ssim"], (), "cpu").score(*(i[..., 4:-4, 4:-4] for i in (floats, truth)))
+    assert {name: value.item() for name, value in cut.items()} == {name: value.item() for name, value in whole.items()}
 
 
 @pytest.mark.parametrize("field", ["clamp", "quantise"])

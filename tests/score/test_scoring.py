@@ -427,7 +427,7 @@ def test_no_data_directory_is_refused(desk: Desk) -> None:
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("colour_correction", "affine"), ("crop_border", 4), ("mask", "inside")],
+    [("colour_correction", "affine"), ("mask", "inside")],
 )
 def test_a_convention_that_asks_for_more_than_there_is_is_refused(desk: Desk, field: str, value: object) -> None:
     convention = CONVENTION.model_copy(update={field: value})
