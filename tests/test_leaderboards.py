@@ -1,0 +1,29 @@
+"""The results that ship: each is complete, and of the protocol and convention that ship beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kaleido_bench.conventions import load_convention
+from kaleido_bench.protocol import load_protocol
+from kaleido_bench.score.results import load_result
+
+ROOT = Path(__file__).parents[1]
+RESULTS = sorted((ROOT / "leaderboards").glob("**/results/*.json"))
+
+
+def test_there_are_results_of_every_protocol() -> None:
+    scored = {str(path.parents[1].relative_to(ROOT / "leaderboards")) for path in RESULTS}
+    assert scored == {str(p.relative_to(ROOT / "protocols").with_suffix("")) for p in ROOT.glob("protocols/**/*.yaml")}
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: str(path.relative_to(ROOT / "leaderboards")))
+def test_a_shipped_result_belongs_to_what_ships(path: Path) -> None:
+    result = load_result(path)
+    loaded = load_protocol(str(path.parents[1].relative_to(ROOT / "leaderboards")))
+    assert result.protocol.hash == loaded.hash
+    assert result.convention.hash == load_convention(loaded.protocol.convention).hash
+    assert result.complete and not result.partial
+    assert path.stem == result.model.model
