@@ -1,4 +1,4 @@
-"""The folder where predicting and scoring meet: its layout, what is to be done, and whether what is there is right.
+"""The folder where predicting and scoring meet: its layout, and whether what is there is right.
 
     runs/<protocol>/<model>/
         run.json                          what was run, with what, and how often it was continued
@@ -14,7 +14,6 @@ A prediction folder is there whole or not at all. Nothing in it is believed with
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Literal, NamedTuple
@@ -24,84 +23,25 @@ from jaxtyping import UInt8
 from pydantic import Field, JsonValue
 
 from kaleido_bench.atomic import remove_leftovers, update_bytes_atomic, write_bytes_atomic, write_folder_atomic
-from kaleido_bench.cases import Case, CaseIndex, ViewId
+from kaleido_bench.cases import CaseIndex, ViewId
 from kaleido_bench.data.images import decode_image, encode_png
 from kaleido_bench.errors import BenchError
+from kaleido_bench.items import Deviations, WorkItem, plan_items
 from kaleido_bench.protocol import (
     LoadedProtocol,
     Protocol,
     ProtocolName,
-    ScaleSweepCameras,
     build_protocol,
-    format_scale,
 )
 from kaleido_bench.records import (
     Record,
     Sha256,
     canonical_json,
     load_json_record,
-    nearest,
     parse_json_record,
     read_bytes,
     sha256_hex,
 )
-
-__all__ = [
-    "AdapterRecord",
-    "Deviations",
-    "PredictionRecord",
-    "PredictionState",
-    "Run",
-    "RunRecord",
-    "Session",
-    "WorkItem",
-    "append_session",
-    "check_prediction",
-    "create_run",
-    "find_runs",
-    "item_seed",
-    "load_prediction",
-    "load_run_protocol",
-    "open_run",
-    "plan_items",
-    "run_folder",
-    "select_items",
-    "unexpected_items",
-    "write_bytes_atomic",
-    "write_json_atomic",
-    "write_prediction",
-]
-
-
-class WorkItem(NamedTuple):
-    """One prediction to make: a case, one of its samples, and the scale under an oracle sweep."""
-
-    case: Case
-    sample: int
-    scale: float | None
-
-    @property
-    def key(self) -> str:
-        """Its folder: `<case>`, `<case>~s1` for the second sample, `<case>~x0.5` under a scale."""
-        sample = f"~s{self.sample}" if self.sample else ""
-        scale = "" if self.scale is None else f"~x{format_scale(self.scale)}"
-        return f"{self.case.id}{sample}{scale}"
-
-
-class Deviations(Record):
-    """What a call left out of its protocol. Anything here makes a result partial."""
-
-    limit: int | None = Field(default=None, ge=1, description="only the first so many items")
-    scenes: tuple[str, ...] | None = Field(default=None, min_length=1, description="only these scenes")
-    reference_counts: tuple[int, ...] | None = Field(default=None, min_length=1, description="only these counts")
-    samples: int | None = Field(
-        default=None, ge=1, description="so many samples a case instead of the protocol's number"
-    )
-
-    @property
-    def any(self) -> bool:
-        """Whether there is one."""
-        return any(value is not None for value in (self.limit, self.scenes, self.reference_counts, self.samples))
 
 
 class Session(Record):
@@ -200,62 +140,6 @@ class PredictionState(NamedTuple):
     def whole(self) -> bool:
         """There, with exactly the expected views, of the expected size, unaltered."""
         return self.present and not self.problems
-
-
-# What is to be done
-
-
-def plan_items(loaded: LoadedProtocol, samples: int | None = None) -> list[WorkItem]:
-    """All predictions a protocol asks for, in the order of its index.
-
-    Args:
-        loaded: the protocol.
-        samples: so many a case instead of the protocol's number (a deviation).
-    """
-    cameras = loaded.protocol.cameras
-    scales = cameras.scales if isinstance(cameras, ScaleSweepCameras) else (None,)
-    count = samples or loaded.protocol.samples
-    return [WorkItem(case, sample, scale) for case in loaded.cases for sample in range(count) for scale in scales]
-
-
-def select_items(loaded: LoadedProtocol, deviations: Deviations) -> list[WorkItem]:
-    """The predictions that a call with deviations makes.
-
-    Raises:
-        BenchError: it names a scene or a reference count that the protocol does not have.
-    """
-    _check_choice("--scenes", deviations.scenes or (), {case.scene for case in loaded.cases})
-    counts = {len(case.references) for case in loaded.cases}
-    _check_choice("--references", map(str, deviations.reference_counts or ()), {str(count) for count in counts})
-    items = [
-        item
-        for item in plan_items(loaded, deviations.samples)
-        if (deviations.scenes is None or item.case.scene in deviations.scenes)
-        and (deviations.reference_counts is None or len(item.case.references) in deviations.reference_counts)
-    ]
-    return items[: deviations.limit]
-
-
-def _check_choice(option: str, chosen: Iterable[str], known: set[str]) -> None:
-    for name in chosen:
-        if name not in known:
-            near = nearest(name, known)
-            raise BenchError(
-                option,
-                f"'{name}'",
-                expected="one of " + ", ".join(sorted(known, key=lambda word: (len(word), word))),
-                fix=f"Did you mean '{near}'?" if near else "Choose among these.",
-            )
-
-
-def item_seed(protocol_hash: str, item: WorkItem, seed: int) -> int:
-    """The seed of one prediction: 64 bits of a sha256 over protocol, case, sample and the protocol's seed.
-
-    It depends on nothing that differs between two honest runs (order, number of workers, what was there before), and
-    not on the scale, so that an oracle sweep compares scales under the same noise.
-    """
-    text = f"{protocol_hash}\n{item.case.id}\n{item.sample}\n{seed}\n"
-    return int(sha256_hex(text.encode())[:16], 16)
 
 
 # The run folder

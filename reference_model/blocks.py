@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from reference_model.attention import attend_across, attend_within
 from reference_model.config import ModelConfig
-from reference_model.positions import Actions, apply_pose, rotate, widen
+from reference_model.positions import Actions, Rotations, apply_pose, rotate, widen
 
 MODULATIONS = 9  # shift, scale and gate for each of the three layers of a block
 
@@ -36,28 +36,32 @@ class Attention(nn.Module):
         self.q_gain = nn.Parameter(torch.ones(config.head_channels))
         self.k_gain = nn.Parameter(torch.ones(config.head_channels))
 
-    def act(self, x: Tensor, actions: Actions, pose: Tensor, sign: int) -> Tensor:
+    def act(self, x: Tensor, rotations: Rotations, pose: Tensor | None, sign: int) -> Tensor:
         """Apply the pose matrix to the first channels and turn the others by sign times the token's angle; in float32
         or wider.
         """
         kind, x = x.dtype, widen(x)
-        turned = rotate(x[..., self.pose :], actions.cos, sign * actions.sin)
-        if not self.pose:  # within a view the pose block would cancel
+        turned = rotate(x[..., self.pose :], rotations.cos, sign * rotations.sin)
+        if pose is None:  # within a view the pose block would cancel
             return turned.to(kind)
         return torch.cat([apply_pose(x[..., : self.pose], pose), turned], dim=-1).to(kind)
 
-    def forward(self, x: Float[Tensor, "b v n d"], actions: Actions, references: Tensor) -> Float[Tensor, "b v n d"]:
+    def forward(
+        self, x: Float[Tensor, "b v n d"], actions: Actions | Rotations, references: Tensor
+    ) -> Float[Tensor, "b v n d"]:
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # b v n h c
         q, k = normalise(q) * self.q_gain.to(q.dtype), normalise(k) * self.k_gain.to(k.dtype)
-        q = self.act(q, actions, actions.w2c.mT, -1)
-        k = self.act(k, actions, actions.c2w, -1)
-        v = self.act(v, actions, actions.c2w, -1)
+        rotations = Rotations(actions.cos, actions.sin)
+        w2c, c2w = (actions.w2c, actions.c2w) if isinstance(actions, Actions) else (None, None)
+        q = self.act(q, rotations, None if w2c is None else w2c.mT, -1)
+        k = self.act(k, rotations, c2w, -1)
+        v = self.act(v, rotations, c2w, -1)
         # torch.compiler.disable loses the signatures of both.
         if self.across:
             out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
         else:
             out = attend_within(q, k, v)  # pyright: ignore[reportCallIssue]
-        return self.out(self.act(out, actions, actions.w2c, 1).flatten(-2))
+        return self.out(self.act(out, rotations, w2c, 1).flatten(-2))
 
 
 class SwiGLU(nn.Module):
@@ -84,7 +88,7 @@ class Block(nn.Module):
         x: Float[Tensor, "b v n d"],
         modulation: Float[Tensor, "b v 9 d"],
         across: Actions,
-        within: Actions,
+        within: Rotations,
         references: Tensor,
     ) -> Float[Tensor, "b v n d"]:
         m = (modulation + self.table).to(x.dtype)[:, :, None].unbind(-2)  # nine of b v 1 d: shift, scale, gate, thrice

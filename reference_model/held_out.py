@@ -12,8 +12,8 @@ from torch import Tensor
 
 from reference_model.codecs import patchify, unpatchify
 from reference_model.model import Kaleido, Views
-from reference_model.positions import normalise_poses
-from reference_model.sampler import build_levels, integrate_euler
+from reference_model.positions import normalise_poses, pose_distances
+from reference_model.sampler import build_levels, sample_targets
 from reference_model.worlds.cameras import build_intrinsics, draw_rig
 from reference_model.worlds.render import Tracer, render_worlds, trace
 from reference_model.worlds.scenes import draw_worlds, to_device
@@ -49,10 +49,7 @@ def psnr(predicted: Tensor, truth: Tensor) -> Tensor:
 
 def nearest_reference(batch: Batch, references: int) -> Tensor:
     """For each target the reference whose direction and centre are closest."""
-    centre, forward = batch.c2w[..., :3, 3], batch.c2w[..., :3, 2]
-    cost = torch.cdist(centre[:, references:], centre[:, :references]) + torch.arccos(
-        (forward[:, references:] @ forward[:, :references].mT).clamp(-1, 1)
-    )
+    cost = pose_distances(batch.c2w[:, references:], batch.c2w[:, :references], 1.0)
     index = cost.argmin(-1)
     return batch.images[torch.arange(len(index), device=index.device)[:, None], index]
 
@@ -67,9 +64,7 @@ def predict_targets(
     clean = tokens[:, :references]
     noise = torch.randn(tokens[:, references:].shape, generator=torch.Generator().manual_seed(seed)).to(tokens.device)
     views = Views(batch.c2w, batch.intrinsics, references, size, size)
-    out = integrate_euler(
-        lambda x, t: model(torch.cat([clean, x], 1), t, views).float(), noise, build_levels(steps, shift_mean)
-    )
+    out = sample_targets(model, clean, views, noise, build_levels(steps, shift_mean))
     return unpatchify(out, patch, size, size)
 
 

@@ -13,8 +13,8 @@ from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_ch
 from reference_model.codecs import patchify, unpatchify
 from reference_model.config import Preset
 from reference_model.model import Kaleido, Views
-from reference_model.positions import normalise_poses
-from reference_model.sampler import build_levels, integrate_euler
+from reference_model.positions import normalise_poses, pose_distances
+from reference_model.sampler import build_levels, sample_targets
 
 DEFAULT_STEPS = 1  # the posterior mean: the best PSNR; more steps trade PSNR for sharpness (docs/log.md)
 
@@ -61,11 +61,9 @@ def choose_references(
     count = reference_c2w.shape[0]
     if count <= limit:
         return list(range(count))
-    centres, targets = reference_c2w[:, :3, 3], target_c2w[:, :3, 3]
+    centres = reference_c2w[:, :3, 3]
     spread = (centres - centres.mean(0)).norm(dim=-1).mean().clamp(min=1e-9)
-    distance = torch.cdist(centres, targets) / spread
-    cosine = (reference_c2w[:, :3, 2] @ target_c2w[:, :3, 2].T).clamp(-1, 1)
-    cost = (distance + torch.arccos(cosine)).min(1).values
+    cost = pose_distances(reference_c2w, target_c2w, spread).min(1).values
     return sorted(torch.argsort(cost, stable=True)[:limit].tolist())
 
 
@@ -116,9 +114,6 @@ def render_views(
         views = Views(c2w[None, rows], intrinsics[None, rows], len(kept), height, width)
         clean = patchify(images[None, kept], patch)
 
-        def denoise(x: Tensor, t: Tensor, clean: Tensor = clean, views: Views = views) -> Tensor:
-            return loaded.model(torch.cat([clean, x], dim=1), t, views)
-
-        tokens = integrate_euler(denoise, noise[None, chosen], levels)
+        tokens = sample_targets(loaded.model, clean, views, noise[None, chosen], levels)
         out.append(unpatchify(tokens, patch, height, width)[0].clamp(0, 1).cpu())
     return torch.cat(out)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from reference_model.blocks import MODULATIONS, Block, normalise
 from reference_model.config import ModelConfig
-from reference_model.positions import build_actions, camera_rays, widen
+from reference_model.positions import build_actions, build_rotations, camera_rays, widen
 
 
 class Views(NamedTuple):
@@ -81,9 +81,7 @@ class Kaleido(nn.Module):
         config, (b, v, n, _) = self.config, tokens.shape
         rows, columns = views.height // config.patch, views.width // config.patch
         across = build_actions(views.c2w, rows, columns, config.head_channels - config.pose_channels)
-        within = build_actions(
-            views.c2w, rows, columns, config.head_channels
-        )  # no pose there: all channels carry position
+        within = build_rotations(rows, columns, config.head_channels, across.c2w)  # no pose: all carry position
         rays = camera_rays(widen(views.intrinsics), views.height, views.width, config.patch)
         is_target = (torch.arange(v, device=tokens.device) >= views.references).float()
         role = is_target[None, :, None, None].expand(b, v, n, 1)
@@ -110,5 +108,5 @@ def forward_flops(config: ModelConfig, references: int, targets: int, tokens_per
     across = 4 * d * (references * n) ** 2 + 4 * d * (targets * n) * (views * n)
     ends = 2 * d * ((pixels + 5) * views + pixels * targets) * n
     time = 2 * views * (128 * d + MODULATIONS * d * d)
-    poses = 2 * 18 * views  # inverted twice
+    poses = 18 * views  # their inversion
     return config.depth * (linear + within + across) + ends + time + poses

@@ -46,25 +46,46 @@ def invert_rigid(c2w: Float[Tensor, "*batch 4 4"]) -> Float[Tensor, "*batch 4 4"
     return torch.cat([top, c2w[..., 3:, :]], dim=-2)
 
 
-def build_actions(c2w: Float[Tensor, "b v 4 4"], rows: int, columns: int, position_channels: int) -> Actions:
-    """Actions for images cut into rows x columns patches; half of position_channels turn with x, half with y.
+class Rotations(NamedTuple):
+    """The position block alone, for attention within a view."""
+
+    cos: Float[Tensor, "n angle"]
+    sin: Float[Tensor, "n angle"]
+
+
+def build_rotations(rows: int, columns: int, channels: int, like: Tensor) -> Rotations:
+    """Rotations for images cut into rows x columns patches; half of the channels turn with x, half with y.
 
     Angles are in normalised coordinates (the image's longer side is 1), so that a model trained at one resolution
     reads another. The fastest frequency turns pi between neighbours of a 32-patch grid (ours), the slowest a quarter
-    turn over the image.
+    turn over the image. Type and device are those of `like`.
     """
-    c2w = widen(c2w)
-    frequencies = position_channels // 4
+    frequencies = channels // 4
     longest = max(rows, columns)
     speeds = (math.pi / 2) * 64 ** (
-        torch.arange(frequencies, device=c2w.device, dtype=c2w.dtype) / max(frequencies - 1, 1)
+        torch.arange(frequencies, device=like.device, dtype=like.dtype) / max(frequencies - 1, 1)
     )
-    y = (torch.arange(rows, device=c2w.device) + 0.5) / longest
-    x = (torch.arange(columns, device=c2w.device) + 0.5) / longest
+    y = (torch.arange(rows, device=like.device) + 0.5) / longest
+    x = (torch.arange(columns, device=like.device) + 0.5) / longest
     angle_x = (x[None, :, None] * speeds).expand(rows, columns, frequencies)
     angle_y = (y[:, None, None] * speeds).expand(rows, columns, frequencies)
-    angles = torch.cat([angle_x, angle_y], dim=-1).flatten(0, 1)  # n, position_channels / 2
-    return Actions(invert_rigid(c2w), c2w, angles.cos(), angles.sin())
+    angles = torch.cat([angle_x, angle_y], dim=-1).flatten(0, 1)  # n, channels / 2
+    return Rotations(angles.cos(), angles.sin())
+
+
+def build_actions(c2w: Float[Tensor, "b v 4 4"], rows: int, columns: int, position_channels: int) -> Actions:
+    """Pose and position of every token, for attention across views."""
+    c2w = widen(c2w)
+    return Actions(invert_rigid(c2w), c2w, *build_rotations(rows, columns, position_channels, c2w))
+
+
+def pose_distances(
+    a_c2w: Float[Tensor, "*batch a 4 4"], b_c2w: Float[Tensor, "*batch b 4 4"], unit: Tensor | float
+) -> Float[Tensor, "*batch a b"]:
+    """How far apart cameras are: the distance of their centres, in `unit`, plus the angle of their axes in radians."""
+    distance = torch.cdist(a_c2w[..., :3, 3], b_c2w[..., :3, 3]) / unit
+    cosine = (a_c2w[..., :3, 2] @ b_c2w[..., :3, 2].mT).clamp(-1, 1)
+    return distance + torch.arccos(cosine)
 
 
 def rotate(

@@ -4,6 +4,7 @@ maximises PSNR.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reference_model.flow import noise_schedule, velocity_from_clean
+from reference_model.model import Kaleido, Views
 
 Denoiser = Callable[[Float[Tensor, "b target n pixels"], Float[Tensor, " b"]], Float[Tensor, "b target n pixels"]]
 
@@ -31,4 +33,15 @@ def integrate_euler(
 
 def build_levels(steps: int, logit_mean: float) -> list[float]:
     """The sampling grid with the same bias as training: a = e^mean."""
-    return noise_schedule(steps, shift=2.718281828459045**logit_mean)
+    return noise_schedule(steps, shift=math.exp(logit_mean))
+
+
+def sample_targets(
+    model: Kaleido,
+    clean: Float[Tensor, "b reference n pixels"],
+    views: Views,
+    noise: Float[Tensor, "b target n pixels"],
+    levels: list[float],
+) -> Float[Tensor, "b target n pixels"]:
+    """Target tokens in [-1, 1] from clean reference tokens and noise; `views` are the cameras of both."""
+    return integrate_euler(lambda x, t: model(torch.cat([clean, x], dim=1), t, views), noise, levels)

@@ -13,24 +13,20 @@ import pytest
 from kaleido_bench.cases import Case
 from kaleido_bench.data.images import encode_png
 from kaleido_bench.errors import BenchError
+from kaleido_bench.items import Deviations, WorkItem, item_seed, plan_items, select_items
 from kaleido_bench.predictions import (
     AdapterRecord,
-    Deviations,
     Run,
     Session,
-    WorkItem,
     append_session,
     check_prediction,
     create_run,
     find_runs,
-    item_seed,
     load_prediction,
     load_prediction_record,
     load_run_protocol,
     open_run,
-    plan_items,
     run_folder,
-    select_items,
     unexpected_items,
     write_prediction,
 )

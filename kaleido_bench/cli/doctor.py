@@ -12,7 +12,7 @@ from kaleido_bench.cli.printing import format_rows, print_json
 from kaleido_bench.errors import BenchError, IncompleteError
 
 # Packages of the extras, and the extra that brings each.
-EXTRAS = {"pycolmap": "colmap", "datasets": "parquet", "matplotlib": "plots"}
+EXTRAS = {"pycolmap": "colmap", "datasets": "parquet"}
 
 
 class Check(NamedTuple):

@@ -139,7 +139,8 @@ def list_runs(out: Path) -> list[dict[str, object]]:
 
 
 def _describe_run(path: Path) -> dict[str, object]:
-    from kaleido_bench.predictions import load_run_protocol, open_run, plan_items
+    from kaleido_bench.items import plan_items
+    from kaleido_bench.predictions import load_run_protocol, open_run
 
     run = open_run(path)
     items = plan_items(load_run_protocol(run))

@@ -10,7 +10,7 @@ import typer
 from kaleido_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from kaleido_bench.predictions import Deviations
+    from kaleido_bench.items import Deviations
 
 Protocols = Annotated[
     list[str], typer.Argument(metavar="PROTOCOL", help="Protocol files, or names from `kbench list protocols`.")
@@ -69,7 +69,7 @@ def parse_conventions(text: str | None) -> tuple[str, ...] | None:
 
 def parse_deviations(references: str | None, scenes: str | None, samples: int | None, limit: int | None) -> Deviations:
     """What a call leaves out of its protocols. Raises BenchError when a list cannot be read."""
-    from kaleido_bench.predictions import Deviations
+    from kaleido_bench.items import Deviations
 
     return Deviations(
         limit=limit,

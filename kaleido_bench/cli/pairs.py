@@ -20,12 +20,13 @@ from kaleido_bench.cli.console import say, show_progress
 from kaleido_bench.cli.failures import EXIT_INCOMPLETE, exit_code, print_error
 from kaleido_bench.data.readers import resolve_root
 from kaleido_bench.errors import BenchError, IncompleteError
+from kaleido_bench.items import Deviations, select_items
 from kaleido_bench.predict.adapters import Adapter, AdapterCard, ModelName, label_model, resolve_model
 from kaleido_bench.predict.execution.devices import check_device
 from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers, build_requested, choose_device
 from kaleido_bench.predict.runner import PredictOutcome, PredictPlan, Report, Task, predict_run
 from kaleido_bench.predict.sessions import describe_session
-from kaleido_bench.predictions import AdapterRecord, Deviations, Run, create_run, open_run, run_folder, select_items
+from kaleido_bench.predictions import AdapterRecord, Run, create_run, open_run, run_folder
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 
 if TYPE_CHECKING:

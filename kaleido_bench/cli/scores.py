@@ -9,8 +9,9 @@ from typing import NamedTuple
 from kaleido_bench.cli.console import LateProgress, say
 from kaleido_bench.conventions import Convention
 from kaleido_bench.errors import IncompleteError
+from kaleido_bench.items import Deviations, plan_items
 from kaleido_bench.predict.execution.devices import resolve_device
-from kaleido_bench.predictions import Deviations, Run, plan_items
+from kaleido_bench.predictions import Run
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.score.results import Result, build_result, write_result
 from kaleido_bench.score.scoring import score_run

@@ -46,7 +46,7 @@ def describe(loaded: LoadedProtocol) -> dict[str, object]:
 
 def count(loaded: LoadedProtocol) -> dict[str, int]:
     """How much there is to do."""
-    from kaleido_bench.predictions import plan_items
+    from kaleido_bench.items import plan_items
 
     items = plan_items(loaded)
     return {

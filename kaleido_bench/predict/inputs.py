@@ -15,8 +15,8 @@ import numpy as np
 from kaleido_bench.cases import Case
 from kaleido_bench.data.cameras import Camera, Cameras, normalise_cameras, scale_cameras, stack_cameras
 from kaleido_bench.data.scenes import PreparedView
+from kaleido_bench.items import WorkItem
 from kaleido_bench.predict.adapters.interface import ReferenceViews, TargetCameras
-from kaleido_bench.predictions import WorkItem
 from kaleido_bench.protocol import LoadedProtocol, NormalisedCameras
 from kaleido_bench.views import ViewReader, only_size
 

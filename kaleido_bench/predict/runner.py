@@ -17,17 +17,10 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 
 from kaleido_bench.errors import BenchError
+from kaleido_bench.items import WorkItem, item_seed
 from kaleido_bench.predict.adapters.interface import Adapter, SceneAdapter, TargetCameras
 from kaleido_bench.predict.inputs import CaseInputs, InputReader
-from kaleido_bench.predictions import (
-    Run,
-    Session,
-    WorkItem,
-    append_session,
-    check_prediction,
-    item_seed,
-    write_prediction,
-)
+from kaleido_bench.predictions import Run, Session, append_session, check_prediction, write_prediction
 from kaleido_bench.protocol import LoadedProtocol
 
 Report = Callable[[int], None]

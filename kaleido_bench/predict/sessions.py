@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kaleido_bench import __version__
-from kaleido_bench.predictions import Deviations, Session
+from kaleido_bench.items import Deviations
+from kaleido_bench.predictions import Session
 
 # Packages whose version may show in a pixel, or in the time it took.
 PACKAGES = ("numpy", "pillow", "torch", "pydantic", "safetensors")

@@ -17,7 +17,8 @@ from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
 from kaleido_bench.atomic import update_bytes_atomic
 from kaleido_bench.conventions import CapInfinite, Convention, ExcludeInfinite, fill_unset, list_caveats
 from kaleido_bench.errors import BenchError
-from kaleido_bench.predictions import Deviations, Run, RunRecord, WorkItem, plan_items
+from kaleido_bench.items import Deviations, WorkItem, plan_items
+from kaleido_bench.predictions import Run, RunRecord
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
 from kaleido_bench.records import Record, Sha256, canonical_json, parse_json_record, read_bytes, sha256_hex
 from kaleido_bench.score.rows import DIGITS, SCORER_VERSION, Row, Scores

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from kaleido_bench.atomic import update_bytes_atomic, write_bytes_atomic
 from kaleido_bench.errors import BenchError
-from kaleido_bench.predictions import WorkItem
+from kaleido_bench.items import WorkItem
 
 DIGITS = 6
 """Decimals of every value (of dB for PSNR): finer than any table, coarser than the rounding of a float32 network."""

@@ -21,16 +21,8 @@ from torch import Tensor
 from kaleido_bench.atomic import remove_leftovers
 from kaleido_bench.conventions import Convention
 from kaleido_bench.errors import BenchError, IncompleteError
-from kaleido_bench.predictions import (
-    Deviations,
-    Run,
-    WorkItem,
-    check_prediction,
-    load_prediction,
-    load_prediction_record,
-    select_items,
-    unexpected_items,
-)
+from kaleido_bench.items import Deviations, WorkItem, select_items
+from kaleido_bench.predictions import Run, check_prediction, load_prediction, load_prediction_record, unexpected_items
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
 from kaleido_bench.score.metrics import Scorers, build_scorers, defined_metrics

@@ -12,6 +12,7 @@ import pytest
 
 from kaleido_bench.data.cameras import normalise_cameras
 from kaleido_bench.errors import BenchError, IncompleteError
+from kaleido_bench.items import Deviations, plan_items
 from kaleido_bench.predict.adapters import (
     Adapter,
     Capabilities,
@@ -34,7 +35,7 @@ from kaleido_bench.predict.runner import (
     predict_run,
 )
 from kaleido_bench.predict.sessions import describe_session
-from kaleido_bench.predictions import AdapterRecord, Deviations, create_run, load_prediction, open_run, plan_items
+from kaleido_bench.predictions import AdapterRecord, create_run, load_prediction, open_run
 from kaleido_bench.protocol import load_protocol
 from kaleido_bench.views import ViewReader
 from tests.predict.tiny import HEIGHT, WIDTH, install_toys, write_data, write_protocol, write_scene

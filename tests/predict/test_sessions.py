@@ -4,9 +4,9 @@ import subprocess
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+from kaleido_bench.items import Deviations
 from kaleido_bench.predict import sessions
 from kaleido_bench.predict.sessions import describe_session, read_git_state, read_versions
-from kaleido_bench.predictions import Deviations
 
 
 def test_a_session_says_when_what_and_with_what() -> None:

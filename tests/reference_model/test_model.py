@@ -13,7 +13,7 @@ from reference_model.blocks import Block
 from reference_model.codecs import patchify, unpatchify
 from reference_model.config import ModelConfig, smoke, tiny
 from reference_model.model import Kaleido, Views, count_parameters, forward_flops
-from reference_model.positions import build_actions
+from reference_model.positions import build_actions, build_rotations
 
 
 def test_cross_frame_attention_is_dense_attention_under_the_mask_it_stands_for() -> None:
@@ -43,7 +43,7 @@ def test_a_fresh_block_is_the_identity() -> None:
     x = torch.randn(1, 3, 16, config.width)
     modulation = model.time(torch.rand(1, 3))
     across = build_actions(poses, 4, 4, config.head_channels - config.pose_channels)
-    within = build_actions(poses, 4, 4, config.head_channels)
+    within = build_rotations(4, 4, config.head_channels, poses)
     block = model.blocks[0]
     assert isinstance(block, Block)
     assert torch.equal(block(x, modulation, across, within, torch.tensor(1)), x)

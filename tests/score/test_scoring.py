@@ -21,16 +21,8 @@ from kaleido_bench.cases import Case
 from kaleido_bench.conventions import CapInfinite, Convention, ExcludeInfinite, ReportInfinite, Unset, load_convention
 from kaleido_bench.data.images import decode_image, encode_png
 from kaleido_bench.errors import BenchError
-from kaleido_bench.predictions import (
-    AdapterRecord,
-    Deviations,
-    Run,
-    WorkItem,
-    create_run,
-    open_run,
-    plan_items,
-    write_prediction,
-)
+from kaleido_bench.items import Deviations, WorkItem, plan_items
+from kaleido_bench.predictions import AdapterRecord, Run, create_run, open_run, write_prediction
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from kaleido_bench.score.psnr import score_psnr
 from kaleido_bench.score.results import Result, build_result, load_result, render_result, result_path, write_result

@@ -18,12 +18,12 @@ from multiprocessing.process import BaseProcess
 from typing import NamedTuple, NoReturn
 
 from kaleido_bench.errors import BenchError, IncompleteError
+from kaleido_bench.items import WorkItem
 from kaleido_bench.predict.adapters.interface import Adapter
 from kaleido_bench.predict.adapters.registry import ModelName, build_adapter, find_adapters
 from kaleido_bench.predict.execution.devices import resolve_device
 from kaleido_bench.predict.inputs import InputReader
 from kaleido_bench.predict.runner import Report, Task, predict_item
-from kaleido_bench.predictions import WorkItem
 
 
 class ModelRequest(NamedTuple):
