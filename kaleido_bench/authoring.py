@@ -31,7 +31,13 @@ class FrozenProtocol(NamedTuple):
 
 
 def freeze_protocol(
-    fields: Mapping[str, JsonValue], cases: Sequence[Case], pins: Mapping[str, Mapping[str, Pin]], *, header: str
+    fields: Mapping[str, JsonValue],
+    cases: Sequence[Case],
+    pins: Mapping[str, Mapping[str, Pin]],
+    *,
+    header: str,
+    compact: bool = False,
+    index_name: str | None = None,
 ) -> FrozenProtocol:
     """Renders a protocol and its index, and checks that they load.
 
@@ -40,6 +46,8 @@ def freeze_protocol(
         cases: its cases.
         pins: scene -> view -> what is frozen of it.
         header: the first line of the YAML file, a comment.
+        compact: see `render_index`.
+        index_name: the protocol whose index file this one names too, because it has the same cases; its own if None.
 
     Raises:
         BenchError: the fields are no protocol, or it does not fit its cases.
@@ -52,9 +60,9 @@ def freeze_protocol(
             scene: {view: p.camera for view, p in views.items() if p.camera} for scene, views in pins.items()
         },
     )
-    index_bytes = render_index(index)
+    index_bytes = render_index(index, compact=compact)
     name = str(fields["name"])
-    index_path = f"indices/{name}.json"
+    index_path = f"indices/{index_name or name}.json"
     up = "../" * (len(PurePosixPath(name).parts) - 1)
     reference: JsonValue = {"file": up + index_path, "sha256": sha256_hex(index_bytes)}
     text = f"# {header}\n" + render_yaml(_insert_after(fields, "dataset", "index", reference))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from kaleido_bench.data.scenes import Pin
 from kaleido_bench.errors import BenchError
@@ -26,6 +26,7 @@ from kaleido_bench.records import (
     refuse_dots,
     sha256_hex,
 )
+from kaleido_bench.view_runs import pack_views, unpack_views
 
 __all__ = ["Case", "CaseId", "CaseIndex", "SceneName", "ViewId", "canonical_json", "load_index", "render_index"]
 
@@ -65,11 +66,34 @@ class Case(Record):
         return self
 
 
+def default_case_id(scene: str, references: int) -> str:
+    """A case's name by custom: `<scene>-r<number of references>`, with `/` in the scene's name written `_`."""
+    return f"{scene.replace('/', '_')}-r{references}"
+
+
+def _read_compact(value: object) -> object:
+    """A case written as a list, `[id,] scene, references, targets` with packed views (see kaleido_bench.view_runs)."""
+    if isinstance(value, dict):
+        # Behind a validator, pydantic's strict mode no longer knows that a list is how a file writes a tuple.
+        return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    if len(value) not in (3, 4) or not all(isinstance(part, str) for part in value):
+        raise RefusedError(
+            f"the case {str(value)[:60]}",
+            expected="[scene, references, targets] or [id, scene, references, targets], each a text",
+            fix="Correct it, or write the case as an object.",
+        )
+    scene, references, targets = value[-3], unpack_views(value[-2]), unpack_views(value[-1])
+    name = value[0] if len(value) == 4 else default_case_id(scene, len(references))
+    return {"id": name, "scene": scene, "references": references, "targets": targets}
+
+
 class CaseIndex(Record):
     """All cases of a protocol, and the sha256 of the images and cameras they use, so that changed data is noticed."""
 
     schema_version: Literal[1]
-    cases: tuple[Case, ...]
+    cases: tuple[Annotated[Case, BeforeValidator(_read_compact)], ...]
     image_sha256: dict[SceneName, dict[ViewId, Sha256]] = Field(
         description="scene -> view id -> sha256 of the image file; may be {}"
     )
@@ -129,15 +153,31 @@ def load_index(path: Path, expected_sha256: str) -> CaseIndex:
     return parse_json_record(data, CaseIndex, where=str(path))
 
 
-def render_index(index: CaseIndex) -> bytes:
-    """The index as the bytes to freeze: JSON, one case a line and one scene's hashes a line, in canonical order."""
+def render_index(index: CaseIndex, *, compact: bool = False) -> bytes:
+    """The index as the bytes to freeze: JSON, one case a line and one scene's hashes a line, in canonical order.
+
+    Args:
+        index: what to write.
+        compact: cases as lists with packed views (see kaleido_bench.view_runs), for indices of thousands of cases. The
+            protocol's hash is the same in either form.
+    """
+    write = _compact_line if compact else _case_line
     parts = [
         f'"camera_sha256":{{\n{_lines(index.camera_sha256)}\n}}',
-        '"cases":[\n' + ",\n".join(_line(case.model_dump(mode="json")) for case in _sorted_cases(index)) + "\n]",
+        '"cases":[\n' + ",\n".join(write(case) for case in _sorted_cases(index)) + "\n]",
         f'"image_sha256":{{\n{_lines(index.image_sha256)}\n}}',
         f'"schema_version":{_line(index.schema_version)}',
     ]
     return ("{" + ",\n".join(parts) + "}\n").encode()
+
+
+def _case_line(case: Case) -> str:
+    return _line(case.model_dump(mode="json"))
+
+
+def _compact_line(case: Case) -> str:
+    name = [] if case.id == default_case_id(case.scene, len(case.references)) else [case.id]
+    return _line([*name, case.scene, pack_views(case.references), pack_views(case.targets)])
 
 
 def _sorted_cases(index: CaseIndex) -> list[Case]:
