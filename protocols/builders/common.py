@@ -1,0 +1,209 @@
+"""What the families share: a draft of a protocol, its strict-novel twin, and reading the published files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from kaleido_bench.authoring import FrozenProtocol, freeze_protocol
+from kaleido_bench.cases import Case, default_case_id
+
+HEADER = "Written by protocols/build_catalogue.py. Do not edit: change the builder, raise the version, run it again."
+STRICT = "strict-novel"
+
+UNPINNED = (
+    "Images and cameras are not pinned: the data set is not at hand where this index was written. `kbench lint` with "
+    "the data says whether every view is there."
+)
+
+
+class Data(NamedTuple):
+    """The data set of a protocol."""
+
+    name: str
+    reader: str
+    root: str
+    revision: str
+
+
+class Draft(NamedTuple):
+    """A protocol before it is frozen."""
+
+    name: str
+    title: str
+    level: str
+    regime: str
+    data: Data
+    preparation: Mapping[str, JsonValue]
+    convention: str
+    metrics: tuple[str, ...]
+    cases: tuple[Case, ...]
+    sources: tuple[str, ...]
+    problems: tuple[str, ...] = ()
+    optional_metrics: tuple[str, ...] = ()
+    counts: tuple[int, ...] | str | None = None  # None: those of the cases
+    targets: str = STRICT
+    index_of: str | None = None  # the protocol whose index it shares
+    samples: int = 1
+    seed: int = 0
+
+
+class Leak(NamedTuple):
+    """Targets that are references too."""
+
+    targets: int
+    of: int
+    cases: int
+
+
+def count_leak(cases: Iterable[Case]) -> Leak:
+    """How many targets the model is shown."""
+    shown = [len(set(case.references) & set(case.targets)) for case in cases]
+    return Leak(sum(shown), sum(len(case.targets) for case in cases), sum(count > 0 for count in shown))
+
+
+def with_twin(draft: Draft) -> list[Draft]:
+    """An as-published draft that leaks and its strict-novel twin; a draft that does not leak alone.
+
+    The leaky one says in its problems how much leaks, counted here.
+    """
+    cases = list(draft.cases)
+    leak = count_leak(cases)
+    if leak.targets == 0:
+        return [draft._replace(targets=STRICT)]
+    share = f"{leak.targets:,} of {leak.of:,} targets ({100 * leak.targets / leak.of:.1f} %)"
+    what = f"Leak: {share} are references too, in {leak.cases:,} of {len(cases):,} cases. {draft.name}-{STRICT} drops them."
+    novel = tuple(
+        case.model_copy(update={"targets": tuple(view for view in case.targets if view not in case.references)})
+        for case in cases
+    )
+    kept = tuple(case for case in novel if case.targets)
+    lost = len(novel) - len(kept)
+    twin = draft._replace(
+        name=f"{draft.name}-{STRICT}",
+        title=f"{draft.title}, targets that are references removed",
+        cases=kept,
+        targets=STRICT,
+        index_of=None if draft.index_of is None else f"{draft.index_of}-{STRICT}",
+        problems=(
+            f"Ours, not published: {draft.name} without the {leak.targets:,} targets that are references. Compare its "
+            "numbers with other strict-novel ones only.",
+            *((f"{lost:,} cases have no target left and are dropped.",) if lost else ()),
+            *draft.problems,
+        ),
+    )
+    return [draft._replace(targets="as-published", problems=(what, *draft.problems)), twin]
+
+
+def freeze_draft(draft: Draft) -> FrozenProtocol:
+    """The draft as files."""
+    return freeze_protocol(
+        describe_draft(draft), draft.cases, {}, header=HEADER, compact=True, index_name=draft.index_of
+    )
+
+
+def describe_draft(draft: Draft) -> dict[str, JsonValue]:
+    """The fields of the protocol, in the order of the file."""
+    counts = draft.counts or tuple(sorted({len(case.references) for case in draft.cases}))
+    return {
+        "schema_version": 1,
+        "name": draft.name,
+        "version": 1,
+        "title": draft.title,
+        "level": draft.level,
+        "regime": draft.regime,
+        "dataset": {**draft.data._asdict()},
+        "reference_counts": counts if isinstance(counts, str) else list(counts),
+        "preparation": dict(draft.preparation),
+        "cameras": {"policy": "given"},
+        "convention": draft.convention,
+        "metrics": list(draft.metrics),
+        "optional_metrics": list(draft.optional_metrics),
+        "samples": draft.samples,
+        "seed": draft.seed,
+        "targets": draft.targets,
+        "sources": list(draft.sources),
+        "known_problems": [*draft.problems, UNPINNED],
+    }
+
+
+def prepare(
+    width: int | None, height: int | None = None, *, fit: str = "cover-crop", filter: str = "lanczos",
+    background: str = "none", alpha: str = "drop",
+) -> dict[str, JsonValue]:
+    """A preparation; by default what pixelSplat and its successors do: Pillow's Lanczos, then the central crop."""
+    return {
+        "size": None if width is None else [width, height or width],
+        "fit": fit,
+        "filter": filter,
+        "antialias": filter != "nearest",
+        "background": background,
+        "alpha": alpha,
+    }
+
+
+def load_json(path: Path) -> object:
+    """A published JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class Entry(NamedTuple):
+    """One question of a published evaluation index."""
+
+    scene: str
+    number: int  # its place among the scene's entries
+    context: tuple[int, ...]
+    target: tuple[int, ...]
+    scored: tuple[int, ...]  # the targets that count, all of them but in MVSplat360's RE10K lists
+
+
+def load_entries(path: Path) -> list[Entry]:
+    """The entries of an evaluation index in pixelSplat's form: scene -> entry, null, or a list of entries."""
+    entries: list[Entry] = []
+    index = load_json(path)
+    assert isinstance(index, dict)
+    for scene, found in index.items():
+        for number, entry in enumerate(found if isinstance(found, list) else [found] if found else []):
+            scored = entry.get("target_quantify", entry["target"])
+            entries.append(Entry(scene, number, tuple(entry["context"]), tuple(entry["target"]), tuple(scored)))
+    return entries
+
+
+def count_null(path: Path) -> int:
+    """Scenes of an evaluation index without an entry."""
+    index = load_json(path)
+    assert isinstance(index, dict)
+    return sum(not entry for entry in index.values())
+
+
+def position_cases(entries: Sequence[Entry], *, scored: bool = False) -> tuple[Case, ...]:
+    """Cases whose view ids are positions, one an entry; a scene with several entries numbers its cases."""
+    per_scene: dict[str, int] = {}
+    for entry in entries:
+        per_scene[entry.scene] = per_scene.get(entry.scene, 0) + 1
+    return tuple(
+        make_case(
+            entry.scene,
+            [str(view) for view in entry.context],
+            [str(view) for view in (entry.scored if scored else entry.target)],
+            number=entry.number if per_scene[entry.scene] > 1 else None,
+        )
+        for entry in entries
+    )
+
+
+def make_case(
+    scene: str, references: Sequence[str], targets: Sequence[str], *, number: int | None = None
+) -> Case:
+    """A case under its customary name, with a number where a scene has several of a kind."""
+    name = default_case_id(scene, len(references))
+    return Case(
+        id=name if number is None else f"{name}-{number:02d}",
+        scene=scene,
+        references=tuple(references),
+        targets=tuple(targets),
+    )
