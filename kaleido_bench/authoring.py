@@ -52,6 +52,7 @@ def freeze_protocol(
     Raises:
         BenchError: the fields are no protocol, or it does not fit its cases.
     """
+    masks = {scene: {view: p.mask for view, p in views.items() if p.mask} for scene, views in pins.items()}
     index = CaseIndex(
         schema_version=1,
         cases=tuple(cases),
@@ -59,6 +60,7 @@ def freeze_protocol(
         camera_sha256={
             scene: {view: p.camera for view, p in views.items() if p.camera} for scene, views in pins.items()
         },
+        mask_sha256={scene: views for scene, views in masks.items() if views},
     )
     index_bytes = render_index(index, compact=compact)
     name = str(fields["name"])
@@ -77,10 +79,17 @@ def write_protocol(folder: Path, frozen: FrozenProtocol) -> None:
         (folder / path).write_bytes(data)
 
 
-def pin_views(scene: Scene, cases: Sequence[Case]) -> dict[str, Pin]:
-    """What to freeze of every view of a scene that its cases use. Reads their image files."""
+def pin_views(scene: Scene, cases: Sequence[Case], *, masks: bool = False) -> dict[str, Pin]:
+    """What to freeze of every view of a scene that its cases use. Reads their image files.
+
+    Args:
+        scene: from a reader.
+        cases: of this scene and of others.
+        masks: freeze the mask files too. A protocol with foreground metrics wants that; an alpha channel is frozen with
+            its image.
+    """
     used = {view for case in cases if case.scene == scene.name for view in (*case.references, *case.targets)}
-    return {view: pin_view(find_view(scene, view)) for view in sorted(used)}
+    return {view: pin_view(find_view(scene, view), masks=masks) for view in sorted(used)}
 
 
 def render_yaml(value: Mapping[str, JsonValue]) -> str:

@@ -100,6 +100,9 @@ class CaseIndex(Record):
     camera_sha256: dict[SceneName, dict[ViewId, Sha256]] = Field(
         description="scene -> view id -> sha256 of the camera by kaleido_bench.data.cameras.hash_camera; may be {}"
     )
+    mask_sha256: dict[SceneName, dict[ViewId, Sha256]] = Field(
+        default={}, description="scene -> view id -> sha256 of the mask file; left out where nothing is frozen"
+    )
 
     @field_validator("cases")
     @classmethod
@@ -118,11 +121,18 @@ class CaseIndex(Record):
 
     def pin(self, scene: str, view: str) -> Pin:
         """What is frozen of a view."""
-        return Pin(self.image_sha256.get(scene, {}).get(view), self.camera_sha256.get(scene, {}).get(view))
+        return Pin(
+            self.image_sha256.get(scene, {}).get(view),
+            self.camera_sha256.get(scene, {}).get(view),
+            self.mask_sha256.get(scene, {}).get(view),
+        )
 
     def canonical(self) -> dict[str, object]:
-        """The index as plain values in canonical order: cases by id. Views keep their order: it may matter."""
-        plain = self.model_dump(mode="json")
+        """The index as plain values in canonical order: cases by id. Views keep their order: it may matter.
+
+        Masks came later: an index that freezes none is what it was without the field.
+        """
+        plain = self.model_dump(mode="json", exclude=None if self.mask_sha256 else {"mask_sha256"})
         return {**plain, "cases": [case.model_dump(mode="json") for case in _sorted_cases(self)]}
 
 
@@ -166,6 +176,7 @@ def render_index(index: CaseIndex, *, compact: bool = False) -> bytes:
         f'"camera_sha256":{{\n{_lines(index.camera_sha256)}\n}}',
         '"cases":[\n' + ",\n".join(write(case) for case in _sorted_cases(index)) + "\n]",
         f'"image_sha256":{{\n{_lines(index.image_sha256)}\n}}',
+        *([f'"mask_sha256":{{\n{_lines(index.mask_sha256)}\n}}'] if index.mask_sha256 else []),
         f'"schema_version":{_line(index.schema_version)}',
     ]
     return ("{" + ",\n".join(parts) + "}\n").encode()

@@ -26,7 +26,13 @@ UNHASHED_FIELDS = frozenset({"title", "source", "notes", "quirk", "unset"})
 """Words for people. No number depends on them, so a better explanation is not another convention. (That a field is
 unset is hashed: it is null.)"""
 
-LATER_FIELDS = {"quantise_of": "prediction"}
+LATER_FIELDS = {
+    "quantise_of": "prediction",
+    "dtype": "float32",
+    "background": "as-prepared",
+    "mask_source": "any",
+    "without_mask": "refuse",
+}
 """Fields that came after `kbench-v1` was frozen. At these values, which say what it always meant, they are left out of
 the hash."""
 
@@ -38,9 +44,18 @@ MayBeUnset = Literal[
 ]
 """The fields that may be null because nobody knows them. (Elsewhere null is a value: a uniform window has no sigma.)"""
 
+PSNR_METRICS = frozenset({"psnr", "psnr-fg"})
+"""The metrics in dB, which the aggregation of PSNR and the policy for infinite values are about."""
+
+FOREGROUND_METRICS = frozenset({"psnr-fg", "ssim-fg"})
+"""The metrics that count the pixels inside a mask and no other. Every convention defines them, by its own recipes for
+PSNR and SSIM: `psnr-fg` is the PSNR of the mean squared error over the pixels inside, `ssim-fg` the mean of the SSIM
+map over the windows whose centre is inside. What a window sees outside the mask is what the images show there."""
+
 _NO_VALUE = object()
 
 MetricName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
+Byte = Annotated[int, Field(ge=0, le=255)]
 ConventionName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 
 
@@ -168,6 +183,9 @@ class Convention(Record):
     quirk: str | None = Field(default=None, description="what sets it apart from what a reader would expect")
     unset: tuple[Unset, ...] = Field(default=(), description="the fields that are null because they are not known")
 
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="the prediction is rounded to this type first"
+    )
     clamp: bool | None = Field(description="the prediction is clamped to [0, 1] first")
     quantise: Literal["none", "round8", "floor8"] | None = Field(
         description="then brought to 8 bits: nearest, or truncated"
@@ -183,6 +201,16 @@ class Convention(Record):
         description="none: all pixels; inside: only masked pixels count; zero-both: both images are zero outside, and "
         "all pixels count; bbox-crop: both are cut to the mask's bounding box"
     )
+    background: Literal["as-prepared", "black", "white"] | tuple[Byte, Byte, Byte] = Field(
+        default="as-prepared",
+        description="what both images show outside the mask in every metric; as-prepared: what they show anyway",
+    )
+    mask_source: Literal["any", "files"] = Field(
+        default="any", description="any: a view's mask file, or else the alpha channel of its image; files: the first"
+    )
+    without_mask: Literal["refuse", "all-pixels"] = Field(
+        default="refuse", description="of the mask rule and the background, where a view has no mask"
+    )
     psnr: PsnrRecipe
     infinite_psnr: InfinitePsnr | None
     ssim: SsimRecipe
@@ -195,9 +223,22 @@ class Convention(Record):
     @model_validator(mode="after")
     def _check_names(self) -> Convention:
         names = [recipe.metric for recipe in self.lpips]
-        if len(set(names)) != len(names) or {"psnr", "ssim"} & set(names):
+        taken = {"psnr", "ssim", *FOREGROUND_METRICS}
+        if len(set(names)) != len(names) or taken & set(names):
             raise RefusedError(
-                f"the LPIPS metrics {names}", expected="distinct names besides psnr and ssim", fix="Rename one."
+                f"the LPIPS metrics {names}",
+                expected=f"distinct names besides {', '.join(sorted(taken))}",
+                fix="Rename one.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_background(self) -> Convention:
+        if self.mask == "zero-both" and self.background not in ("as-prepared", "black"):
+            raise RefusedError(
+                f"mask zero-both on the background {self.background}",
+                expected="black, which is what zero looks like",
+                fix="Say mask: none, which with a background counts all pixels.",
             )
         return self
 
@@ -232,9 +273,15 @@ class Convention(Record):
         return policy.decibels if isinstance(policy, CapInfinite) and self.psnr.aggregation != "pooled" else None
 
     @property
+    def uses_masks(self) -> bool:
+        """Whether its metrics of the full image look at masks."""
+        return self.mask != "none" or self.background != "as-prepared"
+
+    @property
     def metrics(self) -> dict[str, Metric]:
         """The metrics it defines, by name."""
         own = [Metric("psnr", True), Metric("ssim", True), *(Metric(recipe.metric, False) for recipe in self.lpips)]
+        own += [Metric(name, True) for name in sorted(FOREGROUND_METRICS)]
         return {metric.name: metric for metric in own}
 
 

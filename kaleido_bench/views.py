@@ -12,7 +12,17 @@ from kaleido_bench.cases import Case
 from kaleido_bench.data.cameras import Camera
 from kaleido_bench.data.images import prepared_size
 from kaleido_bench.data.readers import Reader, build_reader, resolve_root
-from kaleido_bench.data.scenes import PreparedView, Scene, find_view, hash_image, load_camera, load_view
+from kaleido_bench.data.scenes import (
+    MaskSource,
+    PreparedView,
+    Scene,
+    find_mask_source,
+    find_view,
+    hash_image,
+    hash_mask,
+    load_camera,
+    load_view,
+)
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import LoadedProtocol
 
@@ -25,10 +35,11 @@ class ViewReader:
         self._load_scene = functools.lru_cache(maxsize=2)(self._read_scene)
 
     def load_view(self, scene: str, view: str) -> PreparedView:
-        """One view, decoded and prepared.
+        """One view, decoded and prepared, and its mask with it.
 
         Raises:
-            BenchError: the data is not there, the image cannot be read, or image or camera is not what the index froze.
+            BenchError: the data is not there, image or mask cannot be read, or image, camera or mask is not what the
+                index froze.
         """
         pin = self._loaded.index.pin(scene, view)
         return load_view(self._load_scene(scene), view, self._loaded.protocol.preparation, pin)
@@ -41,6 +52,14 @@ class ViewReader:
     def hash_image(self, scene: str, view: str) -> str:
         """sha256 of a view's image file: as the index froze it, or else of the file."""
         return self._loaded.index.pin(scene, view).image or hash_image(find_view(self._load_scene(scene), view))
+
+    def hash_mask(self, scene: str, view: str) -> str | None:
+        """sha256 of a view's mask file: as the index froze it, or else of the file; None where it has none."""
+        return self._loaded.index.pin(scene, view).mask or hash_mask(find_view(self._load_scene(scene), view))
+
+    def mask_source(self, scene: str, view: str) -> MaskSource | None:
+        """Where a view's mask comes from; None where it has none. Reads no more than the header of its image."""
+        return find_mask_source(find_view(self._load_scene(scene), view), self._loaded.protocol.preparation)
 
     def target_size(self, case: Case) -> tuple[int, int]:
         """(width, height) of the target images of a case. Reads no data where the protocol names the size.

@@ -26,6 +26,7 @@ class ScoreOutcome(NamedTuple):
         scored, reused: work items scored now, and found scored.
         changed: whether the result was written, because it was not there or was another.
         weights_missing: the optional metrics that lack their weights.
+        masks_missing: the optional metrics that lack a mask -> a target view without one.
     """
 
     run: Run
@@ -34,6 +35,7 @@ class ScoreOutcome(NamedTuple):
     reused: int
     changed: bool
     weights_missing: tuple[str, ...]
+    masks_missing: dict[str, str]
 
 
 def score_one(
@@ -54,8 +56,12 @@ def score_one(
     Raises:
         BenchError: see `score_run`.
     """
+    deterministic = run.record.adapter.deterministic
+    planned = plan_items(loaded, deterministic=deterministic)
+    if deterministic:
+        deviations = deviations.model_copy(update={"samples": None})
     more_samples = (deviations.samples or 0) > loaded.protocol.samples
-    if not more_samples and all(run.item_folder(item).is_dir() for item in plan_items(loaded)):
+    if not more_samples and all(run.item_folder(item).is_dir() for item in planned):
         deviations = Deviations()
     with LateProgress(f"{run.record.protocol} {run.record.model}: score", "views") as progress:
         scores = score_run(
@@ -69,13 +75,17 @@ def score_one(
         )
     result = build_result(run.record, loaded, convention, deviations, scores)
     changed = write_result(run, result)
-    return ScoreOutcome(run, result, scores.scored, scores.reused, changed, tuple(scores.weights_missing))
+    return ScoreOutcome(
+        run, result, scores.scored, scores.reused, changed, tuple(scores.weights_missing), scores.masks_missing
+    )
 
 
 def report_scores(outcomes: Sequence[ScoreOutcome]) -> None:
     """A line for each optional metric that was left out."""
     for metric in sorted({metric for outcome in outcomes for metric in outcome.weights_missing}):
         say(f"{metric} is left out, its weights are not here: `kbench weights list` says how to get them")
+    for metric, view in sorted({pair for outcome in outcomes for pair in outcome.masks_missing.items()}):
+        say(f"{metric} is left out, not every target view has a mask: {view} has none")
 
 
 def check_complete(outcome: ScoreOutcome) -> None:

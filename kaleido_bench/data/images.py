@@ -14,7 +14,10 @@ What is chosen here, and why:
 
 from __future__ import annotations
 
+import contextlib
 import io
+import re
+from collections.abc import Generator
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Annotated, Literal, NamedTuple, Self
@@ -67,6 +70,9 @@ _HALF = 128
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_BIT_DEPTH_AT = 24
+
+# Pillow refuses a bomb by its header and says how many pixels it found and how many it permits.
+_NUMBER = re.compile(r"\d+")
 
 _MODES_RGB = frozenset({"RGB", "L", "1", "P"})
 _MODES_RGBA = frozenset({"RGBA", "LA", "PA"})
@@ -139,16 +145,24 @@ def decode_image(data: bytes, where: object) -> UInt8[np.ndarray, "height width 
     """The pixels of an image file: three channels, or four where it has transparency. Grey and palettes are expanded.
 
     Raises:
-        BenchError: not an image, truncated, or of a kind that has no plain eight-bit RGB (16 bits, CMYK, floats).
+        BenchError: not an image, truncated, of a kind that has no plain eight-bit RGB (16 bits, CMYK, floats), or a
+            decompression bomb.
     """
     if data[:8] == _PNG_SIGNATURE and len(data) > _PNG_BIT_DEPTH_AT and data[_PNG_BIT_DEPTH_AT] == 16:
         raise _unsupported(where, "16 bits a channel")
+    with _open(data, where) as image:
+        image.load()
+        if image.mode not in _MODES_RGB | _MODES_RGBA:
+            raise _unsupported(where, f"pixels of Pillow mode {image.mode}")
+        return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+
+
+@contextlib.contextmanager
+def _open(data: bytes, where: object) -> Generator[Image.Image]:
+    """An image file whose header was read, and every way in which reading on may fail as a `BenchError`."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            image.load()
-            if image.mode not in _MODES_RGB | _MODES_RGBA:
-                raise _unsupported(where, f"pixels of Pillow mode {image.mode}")
-            return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+            yield image
     except UnidentifiedImageError:
         raise BenchError(
             where,
@@ -156,10 +170,28 @@ def decode_image(data: bytes, where: object) -> UInt8[np.ndarray, "height width 
             expected="a PNG, JPEG or WebP file",
             fix="Fetch the file again.",
         ) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
+        found, permitted = _NUMBER.findall(str(error))[:2]
+        raise BenchError(
+            where,
+            f"{len(data)} bytes whose header promises {found} pixels",
+            expected=f"at most {permitted} pixels, or decoding could take all memory",
+            fix="Fetch the file again, or reduce the image.",
+        ) from None
+    except (OSError, SyntaxError, ValueError) as error:
         raise BenchError(
             where, f"unreadable image ({error})", expected="a whole image file", fix="Fetch the file again."
         ) from None
+
+
+def has_transparency(data: bytes, where: object) -> bool:
+    """Whether an image file has an alpha channel or transparent colours, from its header: nothing is decoded.
+
+    Raises:
+        BenchError: not an image.
+    """
+    with _open(data, where) as image:
+        return image.has_transparency_data
 
 
 def encode_png(image: UInt8[np.ndarray, "height width channel"]) -> bytes:

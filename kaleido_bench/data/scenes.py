@@ -9,13 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from kaleido_bench.data.cameras import Camera, hash_camera
-from kaleido_bench.data.images import ImagePreparation, decode_image, prepare_camera, prepare_image
+from kaleido_bench.data.images import (
+    ImagePreparation,
+    decode_image,
+    has_transparency,
+    prepare_camera,
+    prepare_image,
+)
 from kaleido_bench.errors import BenchError
 
 _VIEW_ID = re.compile(r"[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*")
@@ -49,10 +55,18 @@ class Scene:
 
 
 class Pin(NamedTuple):
-    """What a case index froze of one view: the sha256 of its image file and of its camera. None is not frozen."""
+    """What a case index froze of one view: the sha256 of its image file, camera and mask file. None is not frozen.
+
+    An image's alpha channel is frozen with the image.
+    """
 
     image: str | None = None
     camera: str | None = None
+    mask: str | None = None
+
+
+MaskSource = Literal["file", "alpha"]
+"""Where a view's mask comes from: a file of its own, or the alpha channel of its image."""
 
 
 class PreparedView(NamedTuple):
@@ -62,6 +76,7 @@ class PreparedView(NamedTuple):
     image: UInt8[np.ndarray, "height width 3"]
     camera: Camera
     mask: Bool[np.ndarray, "height width"] | None
+    mask_source: MaskSource | None
 
 
 def build_scene(name: str, views: Iterable[View], where: object) -> Scene:
@@ -170,13 +185,36 @@ def hash_image(view: View) -> str:
     return hashlib.sha256(read_image_file(view)).hexdigest()
 
 
-def pin_view(view: View) -> Pin:
-    """What there is to freeze of a view. Reads the image file.
+def hash_mask(view: View) -> str | None:
+    """sha256 of the mask file's bytes, as a case index freezes it; None where the view has no mask file.
 
     Raises:
         BenchError: the file is missing or cannot be read.
     """
-    return Pin(image=hash_image(view), camera=hash_camera(view.camera))
+    data = read_mask_file(view)
+    return None if data is None else hashlib.sha256(data).hexdigest()
+
+
+def find_mask_source(view: View, preparation: ImagePreparation) -> MaskSource | None:
+    """Where the mask of `load_view` comes from; None where the view has none. Decodes nothing.
+
+    Raises:
+        BenchError: the image file is missing, or no image.
+    """
+    if view.read_mask is not None:
+        return "file"
+    if preparation.alpha == "drop":
+        return None
+    return "alpha" if has_transparency(read_image_file(view), view.source) else None
+
+
+def pin_view(view: View, *, masks: bool = False) -> Pin:
+    """What there is to freeze of a view. Reads the image file, and the mask file where masks are to be frozen too.
+
+    Raises:
+        BenchError: a file is missing or cannot be read.
+    """
+    return Pin(hash_image(view), hash_camera(view.camera), hash_mask(view) if masks else None)
 
 
 def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, pin: Pin = Pin()) -> PreparedView:
@@ -189,17 +227,20 @@ def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, pin: Pi
         pin: what the protocol's index froze of it.
 
     Raises:
-        BenchError: unknown id; image missing, truncated, of another size than its camera's; image or camera not the
-            frozen one.
+        BenchError: unknown id; image missing, truncated, of another size than its camera's; image, camera or mask file
+            not the frozen one.
     """
     view = find_view(scene, view_id)
     data = read_image_file(view)
     _check_pinned("image", hashlib.sha256(data).hexdigest(), pin.image, view)
     _check_pinned("camera", hash_camera(view.camera), pin.camera, view)
     mask_data = read_mask_file(view)
+    found = None if mask_data is None else hashlib.sha256(mask_data).hexdigest()
+    _check_pinned("mask", found, pin.mask, view)
     mask = None if mask_data is None else decode_mask(mask_data, f"mask of {view.source}")
     prepared = prepare_image(decode_image(data, view.source), view.camera, mask, preparation, view.source)
-    return PreparedView(view.id, prepared.image, prepared.camera, prepared.mask)
+    source: MaskSource | None = None if prepared.mask is None else ("alpha" if mask is None else "file")
+    return PreparedView(view.id, prepared.image, prepared.camera, prepared.mask, source)
 
 
 def load_camera(scene: Scene, view_id: str, preparation: ImagePreparation, pin: Pin = Pin()) -> Camera:
@@ -213,11 +254,13 @@ def load_camera(scene: Scene, view_id: str, preparation: ImagePreparation, pin: 
     return prepare_camera(view.camera, preparation, view.source)
 
 
-def _check_pinned(what: str, found: str, frozen: str | None, view: View) -> None:
+def _check_pinned(what: str, found: str | None, frozen: str | None, view: View) -> None:
     if frozen is not None and found != frozen:
         raise BenchError(
             view.source,
-            f"the {what} differs from the one the protocol froze (sha256 {found[:12]}...)",
+            f"the {what} differs from the one the protocol froze (sha256 {found[:12]}...)"
+            if found
+            else f"no {what} file, and the protocol froze one",
             expected=f"sha256 {frozen[:12]}...",
             fix="Fetch the data set's revision that the protocol names.",
         )

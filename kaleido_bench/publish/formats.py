@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from kaleido_bench.publish.tables import Cell, Column, Section, Table, TableRow
+from kaleido_bench.publish.tables import NOT_SCORED, Cell, Column, Section, Table, TableRow
 from kaleido_bench.publish.words import arrow, find_mark, has_shared_mark, metric_title, write_caption
 
 TABLE_VERSION = 1
@@ -207,7 +207,7 @@ def _escape_latex(text: str) -> str:
 
 
 def _why_empty(cell: Cell) -> str:
-    return cell.status if cell.status == "weights missing" else "--"
+    return cell.status if cell.status in NOT_SCORED else "--"
 
 
 def _has_marks(section: Section) -> bool:

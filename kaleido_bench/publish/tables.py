@@ -7,19 +7,20 @@ numbers and no rank, and a result over a part of a protocol is shown and not ran
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from kaleido_bench.score.results import MeanRecord, MetricRecord, Result
+from kaleido_bench.score.results import MeanRecord, MetricRecord, MetricStatus, Result
 from kaleido_bench.score.statistics import Targets
 
-DIGITS = {"psnr": 2}
+DIGITS = {"psnr": 2, "psnr-fg": 2}
 """Decimals in a table, by metric; the others have `OTHER_DIGITS`."""
 
 OTHER_DIGITS = 3
 
-WEIGHTS_MISSING = "weights missing"
+NOT_SCORED = ("weights missing", "no masks")
+"""Why an optional metric has no numbers: what it has learned is not here, or a target has no mask."""
 
 
 class Column(NamedTuple):
@@ -34,13 +35,14 @@ class Cell(NamedTuple):
     """One number of a model, or why there is none.
 
     Args:
-        status: "value"; "weights missing", "incomplete", or "none" (a partial result that left this column out).
+        status: "value"; "weights missing", "no masks", "incomplete", or "none" (a partial result that left this column
+            out).
         mean: as the result has it; None without one, as are `views` and `scenes`, which it is a mean over.
         text: what is printed: the rounded mean, or "".
         rank: 1 is best, by the rounded mean, models of equal text share it; None for what is not ranked.
     """
 
-    status: Literal["value", "weights missing", "incomplete", "none"]
+    status: Literal["value", "weights missing", "no masks", "incomplete", "none"]
     mean: float | None
     views: int | None
     scenes: int | None
@@ -122,25 +124,26 @@ def _build_section(results: Sequence[Result], targets: Targets) -> Section:
     )
 
 
-def _choose_metrics(results: Sequence[Result]) -> tuple[list[MetricRecord], list[str]]:
-    """The metrics that somebody has, in the protocol's order, and those whose weights nobody had."""
+def _choose_metrics(results: Sequence[Result]) -> tuple[list[MetricRecord], list[MetricRecord]]:
+    """The metrics that somebody has, in the protocol's order, and those that nobody could score."""
     scored = {metric.name for result in results for metric in result.metrics if metric.status == "scored"}
     metrics = results[0].metrics
-    return [m for m in metrics if m.name in scored], [m.name for m in metrics if m.name not in scored]
+    return [m for m in metrics if m.name in scored], [m for m in metrics if m.name not in scored]
 
 
 def _build_row(result: Result, columns: Sequence[Column], targets: Targets) -> TableRow:
     means = {(mean.metric, mean.references): mean for mean in result.means if mean.targets == targets}
-    missing = {metric.name for metric in result.metrics if metric.status == "weights missing"}
-    cells = [_build_cell(result, column, means.get((column.metric, column.references)), missing) for column in columns]
+    statuses = {metric.name: metric.status for metric in result.metrics}
+    cells = [_build_cell(result, column, means.get((column.metric, column.references)), statuses) for column in columns]
     return TableRow(result.model.model, tuple(cells), _describe_incomplete(result), _describe_partial(result))
 
 
-def _build_cell(result: Result, column: Column, mean: MeanRecord | None, missing: set[str]) -> Cell:
+def _build_cell(result: Result, column: Column, mean: MeanRecord | None, statuses: Mapping[str, MetricStatus]) -> Cell:
     if not result.complete:
         return Cell("incomplete", None, None, None, "", None)
-    if column.metric in missing:
-        return Cell("weights missing", None, None, None, "", None)
+    status = statuses.get(column.metric, "scored")
+    if status != "scored":
+        return Cell(status, None, None, None, "", None)
     if mean is None:
         return Cell("none", None, None, None, "", None)
     return Cell("value", mean.mean, mean.views, mean.scenes, round_mean(column.metric, mean.mean), None)
@@ -180,10 +183,10 @@ def _rank_column(rows: Sequence[TableRow], place: int, column: Column) -> list[i
     ]
 
 
-def _write_notes(results: Sequence[Result], targets: Targets, left_out: Sequence[str]) -> list[str]:
+def _write_notes(results: Sequence[Result], targets: Targets, left_out: Sequence[MetricRecord]) -> list[str]:
     """What a reader must know before comparing two numbers of a section."""
     protocol = results[0].protocol
-    notes = [f"{metric}: {WEIGHTS_MISSING}" for metric in left_out]
+    notes = [f"{metric.name}: {metric.status}" for metric in left_out]
     notes += dict.fromkeys(note for result in results for note in result.notes)
     if protocol.leaked_targets:
         counted = "counted here" if targets == "as-published" else "not counted here"

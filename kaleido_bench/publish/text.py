@@ -9,7 +9,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.text import Text
 
-from kaleido_bench.publish.tables import WEIGHTS_MISSING, Section, Table, TableRow
+from kaleido_bench.publish.tables import NOT_SCORED, Section, Table, TableRow
 from kaleido_bench.publish.words import arrow, find_mark, has_shared_mark, metric_title, write_caption
 
 _MARKS = {"best": "¹", "second": "²", "": " "}
@@ -70,7 +70,7 @@ def _plan_groups(section: Section) -> list[_Group]:
         title = f"{metric_title(column.metric)} {arrow(column)}"
         # A mark follows each number, and a heading stands over the digits.
         longest = max(_longest(section, place) for place in members)
-        needed = max(len(title), len(WEIGHTS_MISSING) if _lacks_weights(section, members) else 0)
+        needed = max(len(title), len(_find_lack(section.rows, members)))
         cell = max(longest + 1, -(-(needed - 2 * (len(members) - 1)) // len(members)))
         groups.append(_Group(title, members, cell, cell * len(members) + 2 * (len(members) - 1)))
     return groups
@@ -80,8 +80,10 @@ def _longest(section: Section, place: int) -> int:
     return max(len(section.columns[place].references), *(len(row.cells[place].text) for row in section.rows))
 
 
-def _lacks_weights(section: Section, places: Sequence[int]) -> bool:
-    return any(row.cells[place].status == WEIGHTS_MISSING for row in section.rows for place in places)
+def _find_lack(rows: Sequence[TableRow], places: Sequence[int]) -> str:
+    """Why some row has no numbers of a metric at all, the longest reason of several; "" where each has some."""
+    statuses = {row.cells[place].status for row in rows for place in places}
+    return max(statuses.intersection(NOT_SCORED), key=len, default="")
 
 
 def _split_blocks(groups: Sequence[_Group], width: int) -> Iterator[list[_Group]]:
@@ -116,8 +118,8 @@ def _render_row(section: Section, row: TableRow, name: str, groups: Sequence[_Gr
         return line.append(_GAP + row.incomplete, style="yellow")
     for group in groups:
         line.append(_GAP)
-        if _lacks_weights(section._replace(rows=(row,)), group.places):
-            line.append(WEIGHTS_MISSING.center(group.width), style="dim")
+        if lack := _find_lack([row], group.places):
+            line.append(lack.center(group.width), style="dim")
             continue
         for index, place in enumerate(group.places):
             cell = row.cells[place]

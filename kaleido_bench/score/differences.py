@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from kaleido_bench.conventions import Convention, fill_unset, list_caveats
+from kaleido_bench.conventions import FOREGROUND_METRICS, PSNR_METRICS, Convention, fill_unset, list_caveats
+from kaleido_bench.items import select_items
 from kaleido_bench.predictions import Run
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
 from kaleido_bench.score.metrics import build_scorers
@@ -22,14 +23,16 @@ from kaleido_bench.score.results import build_psnr_rule
 from kaleido_bench.score.rows import Row
 from kaleido_bench.score.scoring import Report, rescore_run
 from kaleido_bench.score.statistics import choose_scales, keep_chosen, reduce_rows
+from kaleido_bench.score.truth import TruthReader, check_masks
 
 # A step's name, and the fields that it moves. Every field of a convention but its name and words is in one of these.
 _IMAGES = {
+    "dtype": ("dtype",),
     "clamp": ("clamp",),
     "quantise": ("quantise", "quantise_of"),
     "colour_correction": ("colour_correction",),
     "crop_border": ("crop_border",),
-    "mask": ("mask",),
+    "mask": ("mask", "background", "mask_source", "without_mask"),
 }
 _PSNR = {"aggregation": ("aggregation",), "channels": ("channels",), "data_range": ("data_range",)}
 _SSIM = {
@@ -121,6 +124,12 @@ def compare_conventions(
     """
     asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
     shared = [metric for metric in asked if metric in first.metrics and metric in second.metrics]
+    items = select_items(loaded, run.record.deviations, deterministic=run.record.adapter.deterministic)
+    truth, cases = TruthReader(loaded, data_dir), [item.case for item in items]
+    maskless = {
+        metric for each in (first, second) for metric in check_masks(truth, cases, fill_unset(each), (), shared).without
+    }
+    shared = [metric for metric in shared if metric not in maskless]
     missing = {metric for each in (first, second) for metric in build_scorers(each, (), shared, device).missing}
     variants = [
         variant for metric in shared if metric not in missing for variant in _plan_variants(metric, first, second)
@@ -144,14 +153,20 @@ def compare_conventions(
             for difference in _build_differences(metric, means, fill_unset(first), fill_unset(second))
         ),
         tuple(
-            dict.fromkeys([*_list_left_out(asked, missing, first, second), *list_caveats(first), *list_caveats(second)])
+            dict.fromkeys(
+                [
+                    *_list_left_out(asked, missing, maskless, first, second),
+                    *list_caveats(first),
+                    *list_caveats(second),
+                ]
+            )
         ),
     )
 
 
 def list_steps(metric: str, first: Convention, second: Convention) -> list[str]:
     """The steps that enter a metric and in which two conventions with nothing unset differ."""
-    steps = [*_IMAGES, "infinite_psnr", "reduction"] if metric == "psnr" else [*_IMAGES, "reduction"]
+    steps = [*_IMAGES, "infinite_psnr", "reduction"] if metric in PSNR_METRICS else [*_IMAGES, "reduction"]
     group, fields = _find_group(metric)
     steps[len(_IMAGES) : len(_IMAGES)] = [f"{group}.{name}" for name in fields]
     return [step for step in steps if read_step(first, metric, step) != read_step(second, metric, step)]
@@ -169,10 +184,11 @@ def switch_step(first: Convention, second: Convention, metric: str, step: str) -
     """The first convention with one step as in the second."""
     fields = first.model_dump(mode="json")
     moved = read_step(second, metric, step)
-    if "." not in step:
+    group, _, _ = step.rpartition(".")
+    if not group:
         fields |= moved
-    elif metric in ("psnr", "ssim"):
-        fields[metric] |= moved
+    elif group in ("psnr", "ssim"):
+        fields[group] |= moved
     else:
         fields["lpips"] = [recipe | moved if recipe["metric"] == metric else recipe for recipe in fields["lpips"]]
     # Through JSON, whose lists are a record's tuples.
@@ -180,13 +196,15 @@ def switch_step(first: Convention, second: Convention, metric: str, step: str) -
 
 
 def _find_group(metric: str) -> tuple[str, Mapping[str, tuple[str, ...]]]:
-    return {"psnr": ("psnr", _PSNR), "ssim": ("ssim", _SSIM)}.get(metric, (metric, _LPIPS))
+    full = metric.removesuffix("-fg") if metric in FOREGROUND_METRICS else metric
+    return {"psnr": ("psnr", _PSNR), "ssim": ("ssim", _SSIM)}.get(full, (metric, _LPIPS))
 
 
 def _find_record(convention: Convention, metric: str) -> dict[str, Any]:
     fields = convention.model_dump(mode="json")
-    if metric in ("psnr", "ssim"):
-        return fields[metric]
+    group, _ = _find_group(metric)
+    if group in ("psnr", "ssim"):
+        return fields[group]
     return next(recipe for recipe in fields["lpips"] if recipe["metric"] == metric)
 
 
@@ -249,11 +267,17 @@ def _subtract(after: float, before: float) -> float | None:
     return None if math.isinf(after) and math.isinf(before) else after - before
 
 
-def _list_left_out(asked: Sequence[str], missing: Collection[str], first: Convention, second: Convention) -> list[str]:
+def _list_left_out(
+    asked: Sequence[str], missing: Collection[str], maskless: Collection[str], first: Convention, second: Convention
+) -> list[str]:
     undefined = [
         f"{metric} is not defined by {each.name}"
         for metric in asked
         for each in (first, second)
         if metric not in each.metrics
     ]
-    return [*undefined, *(f"{metric}: weights missing" for metric in asked if metric in missing)]
+    return [
+        *undefined,
+        *(f"{metric}: weights missing" for metric in asked if metric in missing),
+        *(f"{metric}: no masks" for metric in asked if metric in maskless),
+    ]

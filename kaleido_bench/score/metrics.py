@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from kaleido_bench.conventions import Convention, LpipsRecipe, fill_unset
+from kaleido_bench.conventions import FOREGROUND_METRICS, PSNR_METRICS, Convention, LpipsRecipe, fill_unset
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import Protocol
 from kaleido_bench.score.lpips import Lpips, check_lpips_recipe
@@ -19,8 +19,9 @@ from kaleido_bench.score.refusals import require_implemented
 from kaleido_bench.score.ssim import check_ssim_recipe, score_ssim
 from kaleido_bench.score.weights import WeightsFile, WeightsMissing, find_weights
 
-ScorePairs = Callable[[Tensor, Tensor], Tensor]
-"""(predictions, truths), float32 [pair, 3, height, width] as `prepare_images` leaves them, to [pair]."""
+ScorePairs = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(predictions, truths, masks) as `prepare_images` leaves them, to [pair]. Images are float32 [pair, 3, height, width];
+masks are bool [pair, height, width], or None where no metric and no rule looks at them."""
 
 
 class Scorer(NamedTuple):
@@ -42,13 +43,20 @@ class Scorers(NamedTuple):
     ready: tuple[Scorer, ...]
     missing: dict[str, WeightsMissing]
 
-    def score(self, predictions: Tensor, truths: Tensor) -> dict[str, Tensor]:
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The metrics that are ready."""
+        return tuple(scorer.metric for scorer in self.ready)
+
+    def score(self, predictions: Tensor, truths: Tensor, masks: Tensor | None = None) -> dict[str, Tensor]:
         """Every metric of each pair: [pair] by the metric's name.
 
         Args:
             predictions, truths: float32 [pair, 3, height, width], as they come; clamping and 8 bits are done here.
+            masks: bool [pair, height, width], true inside, as `stack_masks` gives them; None where nothing looks at
+                them.
         """
-        images = prepare_images(predictions, truths, self.convention)
+        images = prepare_images(predictions, truths, self.convention, masks)
         return {scorer.metric: scorer.score(*images) for scorer in self.ready}
 
 
@@ -96,6 +104,8 @@ def check_convention(convention: Convention) -> None:
     """Refuse a convention that asks for what this version cannot do."""
     require_implemented("colour_correction", convention.colour_correction, ("none",))
     require_implemented("mask", convention.mask, ("none",))
+    require_implemented("background", convention.background, ("as-prepared",))
+    require_implemented("dtype", convention.dtype, ("float32",))
     check_psnr_recipe(convention.psnr)
     check_ssim_recipe(convention.ssim)
     for recipe in convention.lpips:
@@ -103,15 +113,16 @@ def check_convention(convention: Convention) -> None:
 
 
 def _build_scorer(convention: Convention, metric: str, device: torch.device | str) -> Scorer | WeightsMissing:
-    if metric == "psnr":
-        return Scorer(metric, None, _build_psnr(convention))
-    if metric == "ssim":
-        return Scorer(metric, None, partial(score_ssim, recipe=convention.ssim))
+    if metric in PSNR_METRICS:
+        return Scorer(metric, None, _build_psnr(convention, foreground=metric in FOREGROUND_METRICS))
+    if metric in ("ssim", "ssim-fg"):
+        return Scorer(metric, None, _build_ssim(convention, foreground=metric in FOREGROUND_METRICS))
     recipe = _find_recipe(convention, metric)
     weights = find_weights(recipe.trunk.name)
     if isinstance(weights, WeightsMissing):
         return weights
-    return Scorer(metric, weights, Lpips(recipe, weights, device).distance)
+    distance = Lpips(recipe, weights, device).distance
+    return Scorer(metric, weights, lambda predictions, truths, masks: distance(predictions, truths))
 
 
 def _find_recipe(convention: Convention, metric: str) -> LpipsRecipe:
@@ -126,6 +137,15 @@ def _find_recipe(convention: Convention, metric: str) -> LpipsRecipe:
     )
 
 
-def _build_psnr(convention: Convention) -> ScorePairs:
-    score, cap = partial(score_psnr, recipe=convention.psnr), convention.view_psnr_cap
-    return score if cap is None else lambda predictions, truths: score(predictions, truths).clamp(max=cap)
+def _build_psnr(convention: Convention, *, foreground: bool) -> ScorePairs:
+    recipe, cap = convention.psnr, convention.view_psnr_cap or math.inf
+
+    def score(predictions: Tensor, truths: Tensor, masks: Tensor | None) -> Tensor:
+        return score_psnr(predictions, truths, recipe, masks if foreground else None).clamp(max=cap)
+
+    return score
+
+
+def _build_ssim(convention: Convention, *, foreground: bool) -> ScorePairs:
+    recipe = convention.ssim
+    return lambda predictions, truths, masks: score_ssim(predictions, truths, recipe, masks if foreground else None)

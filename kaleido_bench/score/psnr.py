@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kaleido_bench.conventions import PsnrRecipe
@@ -19,6 +19,7 @@ def score_psnr(
     predictions: Float[Tensor, "*pair 3 height width"],
     truths: Float[Tensor, "*pair 3 height width"],
     recipe: PsnrRecipe,
+    masks: Bool[Tensor, "*pair height width"] | None = None,
 ) -> Float[Tensor, " *pair"]:
     """PSNR of each pair in dB, 10 log10(range^2 / MSE). Infinite where the two images are identical.
 
@@ -26,6 +27,8 @@ def score_psnr(
 
     Args:
         predictions, truths: values in [0, 1].
+        masks: the pixels that the mean squared error is over, at least one in each; all where it is None. The range of
+            a pair is that of the whole images all the same.
     Returns:
         float64 wherever the device has it. Infinities are left to the convention's own policy.
     Raises:
@@ -35,7 +38,16 @@ def score_psnr(
     dtype = widest_float(predictions.device)
     x, y = (select_channels(images, recipe.channels).to(dtype) for images in (predictions, truths))
     peak = 20.0 * (math.log10(recipe.data_range) if recipe.data_range != "pair" else torch.log10(pair_range(x, y)))
-    return aggregate((x - y).square_().mean(dim=(-2, -1))) + peak
+    return aggregate(_mean_inside((x - y).square_(), masks)) + peak
+
+
+def _mean_inside(
+    errors: Float[Tensor, "*pair channel height width"], masks: Bool[Tensor, "*pair height width"] | None
+) -> Float[Tensor, "*pair channel"]:
+    if masks is None:
+        return errors.mean(dim=(-2, -1))
+    inside = masks.unsqueeze(-3).to(errors.dtype)
+    return errors.mul_(inside).sum(dim=(-2, -1)) / inside.sum(dim=(-2, -1))
 
 
 def _per_image(channel_errors: Float[Tensor, "*pair channel"]) -> Float[Tensor, " *pair"]:

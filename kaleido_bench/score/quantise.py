@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kaleido_bench.conventions import Convention
@@ -18,15 +18,17 @@ class Images(NamedTuple):
 
     predictions: Float[Tensor, "pair 3 height width"]
     truths: Float[Tensor, "pair 3 height width"]
+    masks: Bool[Tensor, "pair height width"] | None = None
 
 
 def prepare_images(
     predictions: Float[Tensor, "pair 3 height width"],
     truths: Float[Tensor, "pair 3 height width"],
     convention: Convention,
+    masks: Bool[Tensor, "pair height width"] | None = None,
 ) -> Images:
     """Clamp the predictions and bring them, and the truths where the convention says so, to 8 bits. Then cut
-    the border off both.
+    the border off both, and off the masks.
 
     The truth is never clamped: it is an image already. Of images that are 8-bit already (float32 of k / 255, which is
     what a saved prediction is) this gives back the same values, bit by bit, under every rule.
@@ -38,7 +40,9 @@ def prepare_images(
     rule = _RULES[require_implemented("quantise", convention.quantise, tuple(_RULES))]
     predictions = rule(predictions.clamp(0, 1) if clamp else predictions)
     truths = rule(truths) if convention.quantise_of == "both" else truths
-    return Images(*(_crop(images, convention.crop_border) for images in (predictions, truths)))
+    border = convention.crop_border
+    cut_masks = None if masks is None else _crop(masks, border)
+    return Images(_crop(predictions, border), _crop(truths, border), cut_masks)
 
 
 def _crop(images: Tensor, border: int) -> Tensor:

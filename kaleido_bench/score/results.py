@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal, NamedTuple, cast
 
 from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
 
@@ -22,11 +22,24 @@ from kaleido_bench.predictions import Run, RunRecord
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
 from kaleido_bench.records import Record, Sha256, canonical_json, parse_json_record, read_bytes, sha256_hex
 from kaleido_bench.score.rows import DIGITS, SCORER_VERSION, Row, Scores
-from kaleido_bench.score.statistics import PsnrRule, Targets, choose_scales, keep_chosen, reduce_rows
+from kaleido_bench.score.statistics import (
+    PsnrRule,
+    Targets,
+    choose_scales,
+    keep_chosen,
+    reduce_rows,
+    reduce_samples,
+)
 
 RESULT_VERSION = 1
 
-LATER_FIELDS: Mapping[str, object] = {"psnr_views_excluded": 0, "notes": []}
+LATER_FIELDS: Mapping[str, object] = {
+    "psnr_views_excluded": 0,
+    "notes": [],
+    "masks_sha256": None,
+    "deterministic": False,
+    "sample_means": [],
+}
 """Fields that came later. At these values they say nothing and are not written: older results keep their bytes."""
 
 MISSING_LISTED = 20
@@ -67,13 +80,16 @@ class ModelCard(Record):
     training_data: tuple[str, ...] | None
 
 
+MetricStatus = Literal["scored", "weights missing", "no masks"]
+
+
 class MetricRecord(Record):
     """One metric of the protocol, and whether it could be scored."""
 
     name: str
     higher_is_better: bool
     optional: bool
-    status: Literal["scored", "weights missing"]
+    status: MetricStatus
     weights: str | None = Field(
         description="sha256 of the weights used; the name of those it lacks; null without weights"
     )
@@ -141,6 +157,19 @@ class SceneMeanRecord(Record):
     views: int
 
 
+class SampleMeanRecord(Record):
+    """Best of the samples of each view, by the ground truth, and their spread; see `statistics.SampleMean`."""
+
+    references: str
+    metric: str
+    targets: Targets
+    best: MeanValue
+    spread: float | None
+    samples: int
+    views: int
+    scenes: int
+
+
 class Result(Record):
     """`result.json`."""
 
@@ -164,8 +193,17 @@ class Result(Record):
     digits: int = Field(description="decimals that each view's value was rounded to before any mean")
     predictions_sha256: Sha256 = Field(description="over item -> view -> sha256 of its PNG, in canonical JSON")
     truths_sha256: Sha256 = Field(description="over scene -> view -> sha256 of its image file, in canonical JSON")
+    masks_sha256: Sha256 | None = Field(
+        default=None, description="over scene -> view -> sha256 of its mask file; null where no metric looked at one"
+    )
     psnr_views_excluded: int = Field(default=0, description="views whose PSNR is infinite and left its mean")
     notes: tuple[str, ...] = Field(default=(), description="what the convention leaves unset or does not define")
+    deterministic: bool = Field(
+        default=False, description="the protocol asks for several samples, and one counts since all are alike"
+    )
+    sample_means: tuple[SampleMeanRecord, ...] = Field(
+        default=(), description="of several samples: best of each view (an oracle), and standard deviation of each view"
+    )
 
 
 def build_result(
@@ -177,45 +215,82 @@ def build_result(
         record: the run's run.json.
         deviations: what the scores were selected by.
     """
-    filled = fill_unset(convention)
-    rule = build_psnr_rule(filled)
-    rows, sweep = _apply_sweep(loaded, scores.rows)
+    deterministic = record.adapter.deterministic
+    planned = plan_items(loaded, deterministic=deterministic)
     complete = not scores.missing
     metrics = _describe_metrics(loaded, convention, scores)
-    means = reduce_rows(
-        rows if complete else [],
-        label_of={case.id: loaded.reference_label(case) for case in loaded.cases},
-        labels=loaded.reference_labels,
-        metrics=[metric.name for metric in metrics if metric.status == "scored"],
-        reduction=filled.reduction or "view>scene>protocol",
-        psnr=rule,
-    )
-    partial = {item.key for item in scores.selected} != {item.key for item in plan_items(loaded)}
-    cap = filled.view_psnr_cap
-    psnr = [row.value for row in rows if row.metric == "psnr"]
+    reduced = reduce_scores(scores.rows, loaded, convention, metrics, complete=complete)
+    partial = {item.key for item in scores.selected} != {item.key for item in planned}
     return Result(
         schema_version=RESULT_VERSION,
         protocol=_describe_protocol(loaded),
         convention=ConventionReference(name=convention.name, hash=convention.hash),
-        model=_describe_model(record),
-        samples=deviations.samples or loaded.protocol.samples,
+        model=describe_model(record),
+        samples=1 if deterministic else deviations.samples or loaded.protocol.samples,
         metrics=metrics,
-        counts=_count(loaded, scores),
+        counts=_count(planned, scores),
         complete=complete,
         partial=partial,
         partial_reasons=_explain_partial(deviations) if partial else (),
         missing_items=scores.missing[:MISSING_LISTED],
-        means=tuple(MeanRecord(**mean._asdict()) for mean in means.protocol),
-        scenes=tuple(SceneMeanRecord(**mean._asdict()) for mean in means.scenes),
-        scale_sweep=sweep if complete else None,
-        psnr_cap=cap,
-        psnr_views_at_cap=sum(cap is not None and value >= cap for value in psnr),
+        means=reduced.means,
+        scenes=reduced.scenes,
+        scale_sweep=reduced.scale_sweep,
+        psnr_cap=fill_unset(convention).view_psnr_cap,
+        psnr_views_at_cap=reduced.psnr_views_at_cap,
         scorer_version=SCORER_VERSION,
         digits=DIGITS,
         predictions_sha256=sha256_hex(canonical_json(scores.predictions)),
         truths_sha256=sha256_hex(canonical_json(scores.truths)),
-        psnr_views_excluded=psnr.count(math.inf) if rule.exclude_infinite and not rule.pooled else 0,
+        masks_sha256=sha256_hex(canonical_json(scores.masks)) if scores.masks else None,
+        psnr_views_excluded=reduced.psnr_views_excluded,
         notes=(*list_caveats(convention), *_list_undefined(loaded, convention)),
+        deterministic=deterministic and loaded.protocol.samples > 1,
+        sample_means=reduced.sample_means,
+    )
+
+
+class Reduced(NamedTuple):
+    """The part of a result that follows from its rows alone."""
+
+    means: tuple[MeanRecord, ...]
+    scenes: tuple[SceneMeanRecord, ...]
+    sample_means: tuple[SampleMeanRecord, ...]
+    scale_sweep: ScaleSweep | None
+    psnr_views_at_cap: int
+    psnr_views_excluded: int
+
+
+def reduce_scores(
+    rows: Sequence[Row],
+    loaded: LoadedProtocol,
+    convention: Convention,
+    metrics: Sequence[MetricRecord],
+    *,
+    complete: bool,
+) -> Reduced:
+    """Rows to means. Pure. What is not complete has none."""
+    filled = fill_unset(convention)
+    rule, cap = build_psnr_rule(filled), filled.view_psnr_cap
+    counted, sweep = _apply_sweep(loaded, rows)
+    psnr = [row.value for row in counted if row.metric == "psnr"]
+    chosen = counted if complete else []
+    label_of, labels = {case.id: loaded.reference_label(case) for case in loaded.cases}, loaded.reference_labels
+    scored = {metric.name: metric.higher_is_better for metric in metrics if metric.status == "scored"}
+    reduction = filled.reduction or "view>scene>protocol"
+    means = reduce_rows(
+        chosen, label_of=label_of, labels=labels, metrics=list(scored), reduction=reduction, psnr=rule
+    )
+    samples = reduce_samples(
+        chosen, label_of=label_of, labels=labels, higher_is_better=scored, reduction=reduction, psnr=rule
+    )
+    return Reduced(
+        means=tuple(MeanRecord(**mean._asdict()) for mean in means.protocol),
+        scenes=tuple(SceneMeanRecord(**mean._asdict()) for mean in means.scenes),
+        sample_means=tuple(SampleMeanRecord(**mean._asdict()) for mean in samples),
+        scale_sweep=sweep if complete else None,
+        psnr_views_at_cap=sum(cap is not None and value >= cap for value in psnr),
+        psnr_views_excluded=psnr.count(math.inf) if rule.exclude_infinite and not rule.pooled else 0,
     )
 
 
@@ -284,7 +359,7 @@ def _compact(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
-def _apply_sweep(loaded: LoadedProtocol, rows: list[Row]) -> tuple[list[Row], ScaleSweep | None]:
+def _apply_sweep(loaded: LoadedProtocol, rows: Sequence[Row]) -> tuple[Sequence[Row], ScaleSweep | None]:
     """The rows that count, and the record of an oracle sweep where the protocol has one."""
     cameras = loaded.protocol.cameras
     if not isinstance(cameras, ScaleSweepCameras):
@@ -314,8 +389,10 @@ def _describe_protocol(loaded: LoadedProtocol) -> ProtocolReference:
     )
 
 
-def _describe_model(record: RunRecord) -> ModelCard:
-    return ModelCard(model=record.model, fingerprint=record.fingerprint, **dict(record.adapter))
+def describe_model(record: RunRecord) -> ModelCard:
+    """Who answered, as a result says it. What a method costs is in efficiency.json."""
+    card = {key: getattr(record.adapter, key) for key in ModelCard.model_fields if key not in ("model", "fingerprint")}
+    return ModelCard(model=record.model, fingerprint=record.fingerprint, **card)
 
 
 def _describe_metrics(loaded: LoadedProtocol, convention: Convention, scores: Scores) -> tuple[MetricRecord, ...]:
@@ -325,7 +402,7 @@ def _describe_metrics(loaded: LoadedProtocol, convention: Convention, scores: Sc
             name=name,
             higher_is_better=convention.metrics[name].higher_is_better,
             optional=name in optional,
-            status="weights missing" if name in scores.weights_missing else "scored",
+            status=_find_status(name, scores),
             weights=scores.weights_missing.get(name) or scores.weights.get(name),
         )
         for name in (*loaded.protocol.metrics, *optional)
@@ -333,13 +410,18 @@ def _describe_metrics(loaded: LoadedProtocol, convention: Convention, scores: Sc
     )
 
 
+def _find_status(metric: str, scores: Scores) -> MetricStatus:
+    if metric in scores.weights_missing:
+        return "weights missing"
+    return "no masks" if metric in scores.masks_missing else "scored"
+
+
 def _list_undefined(loaded: LoadedProtocol, convention: Convention) -> list[str]:
     asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
     return [f"{convention.name}: {name} is not defined by it" for name in asked if name not in convention.metrics]
 
 
-def _count(loaded: LoadedProtocol, scores: Scores) -> Counts:
-    planned = plan_items(loaded)
+def _count(planned: Sequence[WorkItem], scores: Scores) -> Counts:
     found = [item for item in scores.selected if item.key in scores.predictions]
 
     def count_views(items: Iterable[WorkItem]) -> int:

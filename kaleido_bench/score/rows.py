@@ -56,9 +56,11 @@ class Scores(NamedTuple):
         missing: those of them without a prediction, by name.
         scored, reused: how many items were scored now, and how many were found scored.
         weights: metric -> sha256 of its weights, for the metrics that have them.
+        masks_missing: optional metric -> a target view without the mask it needs; it has no rows.
         weights_missing: optional metric -> name of the weights it lacks; it has no rows.
         predictions: item -> view -> sha256 of its PNG, for the items that were found.
         truths: scene -> view -> sha256 of the image file, for the targets of the items that were found.
+        masks: scene -> view -> sha256 of the mask file, for those of them that have one, where a metric looks at masks.
     """
 
     rows: list[Row]
@@ -70,6 +72,8 @@ class Scores(NamedTuple):
     weights_missing: dict[str, str]
     predictions: dict[str, dict[str, str]]
     truths: dict[str, dict[str, str]]
+    masks: dict[str, dict[str, str]]
+    masks_missing: dict[str, str]
 
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:

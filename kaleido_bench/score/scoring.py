@@ -9,7 +9,7 @@ device, so that interruptions and the choice of items leave no trace in a value.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +19,14 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from kaleido_bench.atomic import remove_leftovers
-from kaleido_bench.conventions import Convention
+from kaleido_bench.cases import Case
+from kaleido_bench.conventions import PSNR_METRICS, Convention, fill_unset
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import Deviations, WorkItem, select_items
 from kaleido_bench.predictions import Run, check_prediction, load_prediction, load_prediction_record, unexpected_items
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
+from kaleido_bench.score.masks import Mask, needs_masks, stack_masks
 from kaleido_bench.score.metrics import Scorers, build_scorers, defined_metrics
 from kaleido_bench.score.rows import (
     DIGITS,
@@ -37,7 +39,7 @@ from kaleido_bench.score.rows import (
     write_part,
     write_rows,
 )
-from kaleido_bench.score.truth import TruthReader
+from kaleido_bench.score.truth import TruthReader, check_masks
 
 # Pairs that meet a metric at once. On a CPU more than one gains nothing and leaves the cache.
 _BLOCK_CPU, _BLOCK_GPU = 1, 8
@@ -53,6 +55,7 @@ class _Found(NamedTuple):
     size: tuple[int, int]
     predictions: dict[str, str]
     truths: dict[str, str]
+    masks: dict[str, str]
     key: str
 
 
@@ -77,15 +80,18 @@ def score_run(
     Raises:
         BenchError: a prediction is there but not right (a view missing, extra, altered or of the wrong size; a folder
             that answers nothing the protocol asks); the ground truth is not there or not what was frozen; the
-            convention asks for what is not implemented; the weights of a required metric are missing.
+            convention asks for what is not implemented; the weights of a required metric are missing, or the masks.
     """
-    protocol = loaded.protocol
-    scorers = build_scorers(convention, *defined_metrics(protocol, convention), device)
     truth = TruthReader(loaded, data_dir)
+    chosen = run.record.deviations if deviations is None else deviations
+    selected = tuple(select_items(loaded, chosen, deterministic=run.record.adapter.deterministic))
+    asked = defined_metrics(loaded.protocol, convention)
+    asked = check_masks(truth, [item.case for item in selected], fill_unset(convention), *asked)
+    scorers = build_scorers(convention, asked.required, asked.optional, device)
+    masked = needs_masks(scorers.convention, scorers.metrics)
     _refuse_unexpected(run, loaded)
-    selected = tuple(select_items(loaded, run.record.deviations if deviations is None else deviations))
     setting = _describe_setting(loaded, convention, scorers, torch.device(device))
-    found = [each for item in selected if (each := _find(run, item, truth, setting))]
+    found = [each for item in selected if (each := _find(run, item, truth, setting, masked=masked))]
 
     parts = run.path / "scores" / convention.name
     parts.mkdir(parents=True, exist_ok=True)
@@ -106,7 +112,9 @@ def score_run(
         weights={scorer.metric: scorer.weights.sha256 for scorer in scorers.ready if scorer.weights},
         weights_missing={metric: missing.name for metric, missing in scorers.missing.items()},
         predictions={each.item.key: each.predictions for each in found},
-        truths=_merge_truths(found),
+        truths=_merge_hashes((each.item.case, each.truths) for each in found),
+        masks=_merge_hashes((each.item.case, each.masks) for each in found),
+        masks_missing=asked.without,
     )
 
 
@@ -147,8 +155,8 @@ def rescore_run(
     """
     truth, where = TruthReader(loaded, data_dir), torch.device(device)
     _refuse_unexpected(run, loaded)
-    selected = select_items(loaded, run.record.deviations)
-    found = [each for item in selected if (each := _find(run, item, truth, {}))]
+    selected = select_items(loaded, run.record.deviations, deterministic=run.record.adapter.deterministic)
+    found = [each for item in selected if (each := _find(run, item, truth, {}, masked=False))]
     if len(found) < len(selected):
         raise IncompleteError(
             f"{run.path}: {len(found)} of {len(selected)} predictions are there. Finish it with `kbench run`."
@@ -176,7 +184,7 @@ def _refuse_unexpected(run: Run, loaded: LoadedProtocol) -> None:
         )
 
 
-def _find(run: Run, item: WorkItem, truth: TruthReader, setting: dict[str, object]) -> _Found | None:
+def _find(run: Run, item: WorkItem, truth: TruthReader, setting: dict[str, object], *, masked: bool) -> _Found | None:
     """Check one prediction, byte by byte; None where it has not been made."""
     size = truth.image_size(item.case)
     state = check_prediction(run, item, size)
@@ -185,8 +193,11 @@ def _find(run: Run, item: WorkItem, truth: TruthReader, setting: dict[str, objec
     if state.problems:
         load_prediction(run, item, size)  # raises, and says what is wrong
     predictions, truths = load_prediction_record(run, item).sha256, truth.hashes(item.case)
-    key = sha256_hex(canonical_json({**setting, "item": item.key, "predictions": predictions, "truths": truths}))
-    return _Found(item, size, predictions, truths, key)
+    masks = truth.mask_hashes(item.case) if masked else {}
+    depends = {**setting, "item": item.key, "predictions": predictions, "truths": truths}
+    # Only where there are some, so that what was scored without masks keeps its key.
+    depends |= {"masks": masks} if masks else {}
+    return _Found(item, size, predictions, truths, masks, sha256_hex(canonical_json(depends)))
 
 
 def _describe_setting(
@@ -224,6 +235,7 @@ class _Block(NamedTuple):
     views: tuple[str, ...]
     predictions: Tensor
     truths: Tensor
+    masks: tuple[Mask | None, ...]
 
 
 def _read_blocks(run: Run, found: _Found, truth: TruthReader, device: torch.device) -> Iterator[_Block]:
@@ -233,11 +245,16 @@ def _read_blocks(run: Run, found: _Found, truth: TruthReader, device: torch.devi
     for start in range(0, len(case.targets), size):
         views = case.targets[start : start + size]
         truths = truth.load(case, views)
-        yield _Block(views, *(_to_tensor(images, device) for images in (predictions[start : start + size], truths)))
+        pair = (_to_tensor(images, device) for images in (predictions[start : start + size], truths.images))
+        yield _Block(views, *pair, truths.masks)
 
 
 def _score_block(item: WorkItem, block: _Block, scorers: Scorers) -> Iterator[Row]:
-    for metric, values in scorers.score(block.predictions, block.truths).items():
+    names = [f"{item.case.scene}, view {view}" for view in block.views]
+    size = (block.truths.shape[-1], block.truths.shape[-2])
+    stacked = stack_masks(block.masks, names, size, scorers.convention, scorers.metrics)
+    masks = None if stacked is None else torch.from_numpy(stacked).to(block.truths.device)
+    for metric, values in scorers.score(block.predictions, block.truths, masks).items():
         for view, value in zip(block.views, _read_values(values), strict=True):
             yield _build_row(item, view, metric, value, scorers.convention)
 
@@ -253,7 +270,7 @@ def _read_values(values: Tensor) -> list[float]:
 
 def _build_row(item: WorkItem, view: str, metric: str, value: float, convention: Convention) -> Row:
     # Identical images: what they do to a mean is the convention's policy.
-    perfect = metric == "psnr" and value == math.inf and convention.view_psnr_cap is None
+    perfect = metric in PSNR_METRICS and value == math.inf and convention.view_psnr_cap is None
     if not (math.isfinite(value) or perfect):
         raise IncompleteError(f"{item.key}, view {view}: {metric} is {value}; no result is made of it")
     case = item.case
@@ -262,8 +279,10 @@ def _build_row(item: WorkItem, view: str, metric: str, value: float, convention:
     return Row(case.id, case.scene, len(case.references), view, item.sample, item.scale, metric, value, leaked)
 
 
-def _merge_truths(found: Sequence[_Found]) -> dict[str, dict[str, str]]:
+def _merge_hashes(found: Iterable[tuple[Case, dict[str, str]]]) -> dict[str, dict[str, str]]:
+    """Scene -> view -> hash, of the scenes that have any."""
     merged: dict[str, dict[str, str]] = {}
-    for each in found:
-        merged.setdefault(each.item.case.scene, {}).update(each.truths)
+    for case, hashes in found:
+        if hashes:
+            merged.setdefault(case.scene, {}).update(hashes)
     return merged

@@ -2,59 +2,62 @@
 
 One function with four knobs, in which the implementations of the field differ: window, border, covariance, data range.
 
-It works on the sum s = x + y and the difference d = x - y instead of x and y. With m and v the windowed mean and
-variance, 2 m_x m_y = (m_s^2 - m_d^2) / 2 and m_x^2 + m_y^2 = (m_s^2 + m_d^2) / 2, and likewise for the covariance and
-the two variances. That takes four blurred maps where the definition takes five. The blur is separable and runs as one
-shifted multiply-add per tap and axis, over strips that stay in the processor's cache: on one core and 256 px that took
-5 ms a pair in float64, where a product with banded matrices took 22 ms and scikit-image 18 ms. float64 costs a factor
-of two and leaves rounding no say in the digits reported.
+What is averaged over the windows is computed by OpenCV on a processor (`ssim_opencv.py`, 4 to 7 times as fast as the
+fastest exact package: benchmarks/scoring.py) and by plain torch anywhere else (`ssim_torch.py`), which is also the
+oracle of the former.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from kaleido_bench.conventions import SsimRecipe
 from kaleido_bench.errors import BenchError
+from kaleido_bench.score import ssim_torch
 from kaleido_bench.score.channels import pair_range, select_channels
 from kaleido_bench.score.precision import widest_float
 from kaleido_bench.score.refusals import require_implemented
-
-# Elements of the four maps of one strip. On a CPU they should fit the second-level cache (2 MiB in float64); a GPU is
-# better off with many images at once.
-_STRIP_ELEMENTS_CPU = 1 << 18
-_STRIP_ELEMENTS_GPU = 1 << 26
+from kaleido_bench.score.ssim_torch import Terms
 
 _PADDING_MODES = {"reflect": "reflect", "zero": "constant"}
 
 
-class _Terms(NamedTuple):
-    """What one strip needs: the window along one axis, twice C1 and C2 of the paper, the factor of the covariance."""
+class Average(Protocol):
+    """The mean SSIM over the valid windows of each pair; `weights` are those of the windows."""
 
-    taps: tuple[float, ...]
-    two_c1: float
-    two_c2: float
-    covariance_factor: float
+    def __call__(
+        self,
+        x: Float[Tensor, "pair channel height width"],
+        y: Float[Tensor, "pair channel height width"],
+        terms: Terms,
+        weights: Float[Tensor, "pair 1 windows_down windows_across"] | None = None,
+    ) -> Float[Tensor, " pair"]: ...
 
 
 def score_ssim(
     predictions: Float[Tensor, "*pair 3 height width"],
     truths: Float[Tensor, "*pair 3 height width"],
     recipe: SsimRecipe,
+    masks: Bool[Tensor, "*pair height width"] | None = None,
+    *,
+    average: Average | None = None,
 ) -> Float[Tensor, " *pair"]:
     """Mean SSIM of each pair, over the channels and the windows that the border rule counts; 1 is identical.
 
-    `clip_variance` needs no code: variances in float64 are never below -1e-15, so that clipping them moves nothing.
+    `clip_variance` needs no code: what rounding takes a variance below zero is 1e-15 in float64 and 1e-7 in float32,
+    so that clipping moves nothing.
 
     Args:
         predictions, truths: values in [0, 1].
+        masks: the windows that count are those whose centre is inside, at least one in each; all where it is None.
+        average: how; None is the fastest for the device and the recipe.
     Returns:
         float64 wherever the device has it. With the data range `pair`, NaN where both images are flat.
     Raises:
@@ -68,12 +71,20 @@ def score_ssim(
         scale = pair_range(x, y)[..., None, None, None]
         x, y = x / scale, y / scale
     x, y = _pad(x, border, recipe.window_size), _pad(y, border, recipe.window_size)
-    budget = _STRIP_ELEMENTS_CPU if x.device.type == "cpu" else _STRIP_ELEMENTS_GPU
-    pairs = max(1, budget // (4 * x[0].numel()))
-    terms = _build_terms(recipe)
-    blocks = [slice(start, start + pairs) for start in range(0, len(x), pairs)]
-    values = [_mean_ssim(x[block], y[block], terms, budget) for block in blocks]
-    return torch.cat(values).reshape(predictions.shape[:-3])
+    weights = None if masks is None else _centres(masks, border, recipe.window_size)
+    average = average or _choose_average(x.device, recipe)
+    return average(x, y, _build_terms(recipe), weights).reshape(predictions.shape[:-3])
+
+
+def _choose_average(device: torch.device, recipe: SsimRecipe) -> Average:
+    # Below a range of 1 the constants of the formula are too small for float32. That of a pair may be any.
+    small = not isinstance(recipe.data_range, float) or recipe.data_range < 1
+    if small or device.type != "cpu":
+        return ssim_torch.average_ssim
+    # Only here: a machine that scores on a GPU need not have OpenCV.
+    from kaleido_bench.score import ssim_opencv
+
+    return ssim_opencv.average_ssim
 
 
 def build_window(recipe: SsimRecipe) -> tuple[float, ...]:
@@ -93,11 +104,11 @@ def check_ssim_recipe(recipe: SsimRecipe) -> str:
     return require_implemented("ssim.border", recipe.border, ("valid", *_PADDING_MODES))
 
 
-def _build_terms(recipe: SsimRecipe) -> _Terms:
+def _build_terms(recipe: SsimRecipe) -> Terms:
     # The halves in the identities above cancel between numerator and denominator when C1 and C2 are doubled.
     points = recipe.window_size**2
     data_range = recipe.data_range if isinstance(recipe.data_range, float) else 1.0
-    return _Terms(
+    return Terms(
         taps=build_window(recipe),
         two_c1=2 * (recipe.k1 * data_range) ** 2,
         two_c2=2 * (recipe.k2 * data_range) ** 2,
@@ -125,36 +136,9 @@ def _pad(images: Tensor, border: str, window_size: int) -> Tensor:
     return F.pad(images, (window_size // 2,) * 4, mode=_PADDING_MODES[border])
 
 
-def _mean_ssim(x: Tensor, y: Tensor, terms: _Terms, budget: int) -> Float[Tensor, " pair"]:
-    """The mean over the valid windows of a block of pairs, strip by strip."""
-    pairs, channels, height, width = x.shape
-    reach = len(terms.taps) - 1
-    rows = max(1, budget // (4 * pairs * channels * width) - reach)
-    total = torch.zeros(pairs, dtype=widest_float(x.device), device=x.device)
-    for top in range(0, height - reach, rows):
-        strip = slice(top, min(top + rows, height - reach) + reach)
-        total += _strip_sum(x[..., strip, :], y[..., strip, :], terms)
-    return total / (channels * (height - reach) * (width - reach))
-
-
-def _strip_sum(x: Tensor, y: Tensor, terms: _Terms) -> Float[Tensor, " pair"]:
-    """The sum of the SSIM map over the valid windows of a strip."""
-    maps = torch.empty((4, *x.shape), dtype=widest_float(x.device), device=x.device)
-    torch.add(x, y, out=maps[0])
-    torch.sub(x, y, out=maps[1])
-    torch.mul(maps[:2], maps[:2], out=maps[2:])
-    blurred = _blur(_blur(maps, terms.taps, dim=-2), terms.taps, dim=-1)
-    mean_s2, mean_d2 = blurred[:2].square_()
-    variance_s, variance_d = blurred[2:].sub_(blurred[:2]).mul_(terms.covariance_factor)
-    numerator = (mean_s2 - mean_d2).add_(terms.two_c1) * (variance_s - variance_d).add_(terms.two_c2)
-    denominator = (mean_s2 + mean_d2).add_(terms.two_c1) * (variance_s + variance_d).add_(terms.two_c2)
-    return (numerator / denominator).sum(dim=(1, 2, 3))
-
-
-def _blur(maps: Tensor, taps: Sequence[float], dim: int) -> Tensor:
-    """Correlate along one axis with the window, valid part only."""
-    length = maps.shape[dim] - len(taps) + 1
-    blurred = maps.narrow(dim, 0, length) * taps[0]
-    for offset, tap in enumerate(taps[1:], start=1):
-        blurred.add_(maps.narrow(dim, offset, length), alpha=tap)
-    return blurred
+def _centres(masks: Tensor, border: str, window_size: int) -> Tensor:
+    """1 where the centre of a window that counts is inside, [pair, 1, height, width] of the windows."""
+    reach = window_size // 2 if border == "valid" else 0
+    height, width = masks.shape[-2:]
+    inside = masks.reshape(-1, 1, height, width)[..., reach : height - reach, reach : width - reach]
+    return inside.to(widest_float(masks.device))

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
+from kaleido_bench.conventions import PSNR_METRICS
 from kaleido_bench.errors import BenchError
 from kaleido_bench.score.rows import Row
 
@@ -37,6 +38,27 @@ class Mean(NamedTuple):
     metric: str
     targets: Targets
     mean: float
+    views: int
+    scenes: int
+
+
+class SampleMean(NamedTuple):
+    """What several samples of each view say of one metric, beside its mean.
+
+    Args:
+        best: the mean over the protocol when the best sample of each view counts, chosen for this metric with the
+            ground truth: an oracle, never a method's own answer.
+        spread: the standard deviation of a view's samples (with n - 1 below), averaged as views are; None where no view
+            has finite values.
+        samples: of each view.
+    """
+
+    references: str
+    metric: str
+    targets: Targets
+    best: float
+    spread: float | None
+    samples: int
     views: int
     scenes: int
 
@@ -87,14 +109,14 @@ def reduce_rows(
     Args:
         label_of: case -> its place on the reference axis.
         labels, metrics: in the order of the answer.
-        psnr: how the metric `psnr` is reduced; every other one is an arithmetic mean.
+        psnr: how the PSNRs (`PSNR_METRICS`) are reduced; every other metric is an arithmetic mean.
     """
     groups = _group_rows(rows, label_of)
     scenes: list[SceneMean] = []
     protocol: list[Mean] = []
     for metric in metrics:
         average = _build_average(metric, psnr)
-        leave_out = metric == "psnr" and psnr.exclude_infinite
+        leave_out = metric in PSNR_METRICS and psnr.exclude_infinite
         for label in labels:
             for targets in _TARGETS:
                 by_scene = {name: _keep(found, targets) for name, found in groups[metric, label].items()}
@@ -112,6 +134,44 @@ def reduce_rows(
                 mean = _REDUCTIONS[reduction](level, everything, average)
                 protocol.append(Mean(label, metric, targets, mean, _count_views(everything), len(level)))
     return Means(protocol, scenes)
+
+
+def reduce_samples(
+    rows: Sequence[Row],
+    *,
+    label_of: Mapping[str, str],
+    labels: Sequence[str],
+    higher_is_better: Mapping[str, bool],
+    reduction: Reduction,
+    psnr: PsnrRule = PsnrRule(),
+) -> list[SampleMean]:
+    """Best of N and spread, for each metric, each place of the reference axis and each set of targets.
+
+    Both are made a view at a time and then reduced as the mean is. A spread is an arithmetic mean even of a pooled
+    PSNR: it is in dB of one view.
+
+    Args:
+        label_of, labels, reduction, psnr: as in `reduce_rows`.
+        higher_is_better: which way each metric is better, in the order of the answer.
+    """
+    counts = {len(found) for found in _group_samples(rows).values()}
+    if not counts or counts == {1}:
+        return []
+    answer: list[SampleMean] = []
+    for metric, higher in higher_is_better.items():
+        views = _group_samples([row for row in rows if row.metric == metric])
+        choose = max if higher else min
+        best = [choose(found, key=lambda row: row.value) for found in views.values()]
+        spread = [found[0]._replace(value=_deviate(found)) for found in views.values() if _is_finite(found)]
+        reduced, spreads = (
+            reduce_rows(chosen, label_of=label_of, labels=labels, metrics=[metric], reduction=reduction, psnr=rule)
+            for chosen, rule in ((best, psnr), (spread, PsnrRule()))
+        )
+        spread_of = {(mean.references, mean.targets): mean.mean for mean in spreads.protocol}
+        for mean in reduced.protocol:
+            deviation = spread_of.get((mean.references, mean.targets))
+            answer.append(SampleMean(*mean[:3], mean.mean, deviation, min(counts), mean.views, mean.scenes))
+    return answer
 
 
 def choose_scales(rows: Sequence[Row], scales: Sequence[float]) -> list[ChosenScale]:
@@ -166,7 +226,7 @@ def pool_psnr(decibels: Sequence[float]) -> float:
 
 
 def _build_average(metric: str, psnr: PsnrRule) -> Average:
-    if metric != "psnr" or not psnr.pooled:
+    if metric not in PSNR_METRICS or not psnr.pooled:
         return _mean
     return lambda values: min(pool_psnr(values), psnr.cap)
 
@@ -186,6 +246,25 @@ def _group_rows(
     for row in rows:
         groups[row.metric, label_of[row.case]][row.scene].append(row)
     return groups
+
+
+def _group_samples(rows: Sequence[Row]) -> dict[tuple[str, str, str], list[Row]]:
+    """(case, view, metric) -> its samples. Of an oracle sweep the rows at the chosen scales are expected."""
+    groups: dict[tuple[str, str, str], list[Row]] = {}
+    for row in rows:
+        groups.setdefault((row.case, row.view, row.metric), []).append(row)
+    return groups
+
+
+def _is_finite(rows: Sequence[Row]) -> bool:
+    return len(rows) > 1 and all(math.isfinite(row.value) for row in rows)
+
+
+def _deviate(rows: Sequence[Row]) -> float:
+    """The sample standard deviation: sqrt(sum((x - mean)^2) / (n - 1))."""
+    values = [row.value for row in rows]
+    centre = _mean(values)
+    return math.sqrt(math.fsum((value - centre) ** 2 for value in values) / (len(values) - 1))
 
 
 def _keep(rows: Sequence[Row], targets: Targets) -> list[Row]:

@@ -29,19 +29,19 @@ def floats() -> torch.Tensor:
 
 def test_floor8_is_numpys_cast(floats: torch.Tensor) -> None:
     """`(x * 255).astype(np.uint8)`, the line that truncates in so many code bases."""
-    found, _ = prepare_images(floats, floats, change(quantise="floor8"))
+    found, *_ = prepare_images(floats, floats, change(quantise="floor8"))
     expected = (floats.numpy().clip(0, 1) * np.float32(255)).astype(np.uint8)
     assert torch.equal(found, torch.from_numpy(expected).float() / 255)
 
 
 def test_round8_is_the_nearest(floats: torch.Tensor) -> None:
-    found, _ = prepare_images(floats, floats, V1)
+    found, *_ = prepare_images(floats, floats, V1)
     expected = np.rint(floats.numpy().clip(0, 1).astype(np.float64) * 255)
     assert np.abs(found.numpy() * 255 - expected).max() < 1e-4
 
 
 def test_none_only_clamps_and_without_a_clamp_leaves_all(floats: torch.Tensor) -> None:
-    found, truth = prepare_images(floats, floats, change(quantise="none"))
+    found, truth, _ = prepare_images(floats, floats, change(quantise="none"))
     assert torch.equal(found, floats.clamp(0, 1)) and truth is floats
     assert prepare_images(floats, floats, change(quantise="none", clamp=False)).predictions is floats
 
@@ -62,7 +62,7 @@ def test_a_saved_prediction_is_left_as_it_is(rule: str, clamp: bool) -> None:
 
 
 def test_the_border_is_cut_off_both(floats: torch.Tensor) -> None:
-    x, y = prepare_images(floats, floats.flip(-1), change(quantise="none", clamp=False, crop_border=3))
+    x, y, _ = prepare_images(floats, floats.flip(-1), change(quantise="none", clamp=False, crop_border=3))
     assert torch.equal(x, floats[..., 3:-3, 3:-3]) and torch.equal(y, floats.flip(-1)[..., 3:-3, 3:-3])
     with pytest.raises(BenchError, match="crop_border: 20 px a side of images of 40x40 px"):
         prepare_images(floats, floats, change(crop_border=20))
