@@ -44,21 +44,23 @@ class Deviations(Record):
         return any(value is not None for value in (self.limit, self.scenes, self.reference_counts, self.samples))
 
 
-def plan_items(loaded: LoadedProtocol, samples: int | None = None) -> list[WorkItem]:
-    """All predictions a protocol asks for, in the order of its index.
+def plan_items(loaded: LoadedProtocol, samples: int | None = None, *, deterministic: bool = False) -> list[WorkItem]:
+    """All predictions a protocol asks a method for, in the order of its index.
 
     Args:
         loaded: the protocol.
         samples: so many a case instead of the protocol's number (a deviation).
+        deterministic: the method draws nothing. Its samples would be copies of the first, which is all it is asked for:
+            counted several times over they would show a spread of 0 that nobody measured.
     """
     cameras = loaded.protocol.cameras
     scales = cameras.scales if isinstance(cameras, ScaleSweepCameras) else (None,)
-    count = samples or loaded.protocol.samples
+    count = 1 if deterministic else samples or loaded.protocol.samples
     return [WorkItem(case, sample, scale) for case in loaded.cases for sample in range(count) for scale in scales]
 
 
-def select_items(loaded: LoadedProtocol, deviations: Deviations) -> list[WorkItem]:
-    """The predictions that a call with deviations makes.
+def select_items(loaded: LoadedProtocol, deviations: Deviations, *, deterministic: bool = False) -> list[WorkItem]:
+    """The predictions that a call with deviations makes. `deterministic` is as in `plan_items`.
 
     Raises:
         BenchError: it names a scene or a reference count that the protocol does not have.
@@ -68,7 +70,7 @@ def select_items(loaded: LoadedProtocol, deviations: Deviations) -> list[WorkIte
     _check_choice("--references", map(str, deviations.reference_counts or ()), {str(count) for count in counts})
     items = [
         item
-        for item in plan_items(loaded, deviations.samples)
+        for item in plan_items(loaded, deviations.samples, deterministic=deterministic)
         if (deviations.scenes is None or item.case.scene in deviations.scenes)
         and (deviations.reference_counts is None or len(item.case.references) in deviations.reference_counts)
     ]

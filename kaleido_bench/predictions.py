@@ -7,6 +7,7 @@
         predictions/<item>/case.json      seed, seconds, adapter, and the sha256 of each PNG
         scores/<convention>.parquet       one row a view and metric
         result.json                       the product
+        efficiency.json                   what predicting took: beside the result, since two honest runs differ in it
 
 A prediction folder is there whole or not at all. Nothing in it is believed without its hash.
 """
@@ -57,6 +58,26 @@ class Session(Record):
     deviations: Deviations = Deviations()
 
 
+MemoryKind = Literal["device", "host growth"]
+"""All that torch allocated on the device; or how far the process grew while it predicted, weights not counted."""
+
+
+class Cost(NamedTuple):
+    """What one prediction took, beside its seconds.
+
+    Args:
+        fit_seconds: of fit alone, by the wall clock; 0 for a method without one.
+        peak_memory: in bytes, of the kind `memory_kind`; both None where it was not measured.
+        device, precision: as `Session` has them, of the worker that predicted.
+    """
+
+    fit_seconds: float = 0.0
+    peak_memory: int | None = None
+    memory_kind: MemoryKind | None = None
+    device: str | None = None
+    precision: str | None = None
+
+
 class AdapterRecord(Record):
     """The adapter's card."""
 
@@ -65,6 +86,16 @@ class AdapterRecord(Record):
     weights_sha256: str | None
     settings: dict[str, JsonValue]
     training_data: tuple[str, ...] | None = Field(description="() is none, null is unknown")
+    generative: bool | None = Field(default=None, description="its samples differ; null in runs before it was recorded")
+    parameters: int | None = Field(default=None, ge=0, description="learned numbers; 0 is none, null is unknown")
+    function_evaluations: int | None = Field(
+        default=None, ge=0, description="passes through its network for one answer; 0 is no network, null is unknown"
+    )
+
+    @property
+    def deterministic(self) -> bool:
+        """It is known to answer every sample of a case alike."""
+        return self.generative is False
 
 
 class RunRecord(Record):
@@ -97,6 +128,11 @@ class PredictionRecord(Record):
     scale: float | None
     seed: int
     seconds: float = Field(ge=0, description="of predict (and fit), by the wall clock")
+    fit_seconds: float = Field(default=0, ge=0, description="of fit alone, where the method has one")
+    peak_memory: int | None = Field(default=None, ge=0, description="bytes; null where it was not measured")
+    memory_kind: MemoryKind | None = Field(default=None, description="what peak_memory is of")
+    device: str | None = Field(default=None, description="what it was computed on; null before it was recorded")
+    precision: str | None = None
     width: int
     height: int
     fingerprint: str
@@ -120,6 +156,11 @@ class Run:
     def result(self) -> Path:
         """The result file."""
         return self.path / "result.json"
+
+    @property
+    def efficiency(self) -> Path:
+        """The file of what its predictions took."""
+        return self.path / "efficiency.json"
 
     def item_folder(self, item: WorkItem) -> Path:
         """The folder of one prediction."""
@@ -286,7 +327,13 @@ def write_json_atomic(path: Path, value: object) -> None:
 
 
 def write_prediction(
-    run: Run, item: WorkItem, images: UInt8[np.ndarray, "target height width 3"], *, seed: int, seconds: float
+    run: Run,
+    item: WorkItem,
+    images: UInt8[np.ndarray, "target height width 3"],
+    *,
+    seed: int,
+    seconds: float,
+    cost: Cost = Cost(),
 ) -> PredictionRecord:
     """Writes one prediction: a folder that is there whole or not at all. An older one is replaced.
 
@@ -296,6 +343,7 @@ def write_prediction(
         images: one image per target of the case, in its order.
         seed: the seed that was used.
         seconds: what it took, by the wall clock.
+        cost: what else it took.
 
     Raises:
         BenchError: the images are not uint8 RGB, or not one per target.
@@ -316,6 +364,7 @@ def write_prediction(
         scale=item.scale,
         seed=seed,
         seconds=round(seconds, 6),
+        **cost._replace(fit_seconds=round(cost.fit_seconds, 6))._asdict(),
         width=images.shape[2],
         height=images.shape[1],
         fingerprint=run.record.fingerprint,

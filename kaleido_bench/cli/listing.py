@@ -143,7 +143,7 @@ def _describe_run(path: Path) -> dict[str, object]:
     from kaleido_bench.predictions import load_run_protocol, open_run
 
     run = open_run(path)
-    items = plan_items(load_run_protocol(run))
+    items = plan_items(load_run_protocol(run), deterministic=run.record.adapter.deterministic)
     here = sum(run.item_folder(item).is_dir() for item in items)
     return {
         "protocol": run.record.protocol,

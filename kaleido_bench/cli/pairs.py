@@ -21,13 +21,14 @@ from kaleido_bench.cli.failures import EXIT_INCOMPLETE, exit_code, print_error
 from kaleido_bench.data.readers import resolve_root
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import Deviations, select_items
-from kaleido_bench.predict.adapters import Adapter, AdapterCard, ModelName, label_model, resolve_model
+from kaleido_bench.predict.adapters import Adapter, AdapterCard, ModelName, find_adapters, label_model, resolve_model
 from kaleido_bench.predict.execution.devices import check_device
 from kaleido_bench.predict.execution.local import InProcess, ModelRequest, Workers, build_requested, choose_device
 from kaleido_bench.predict.runner import PredictOutcome, PredictPlan, Report, Task, predict_run
 from kaleido_bench.predict.sessions import describe_session
 from kaleido_bench.predictions import AdapterRecord, Run, create_run, open_run, run_folder
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
+from kaleido_bench.score.efficiency import build_efficiency, write_efficiency
 
 if TYPE_CHECKING:
     from kaleido_bench.cli.scores import ScoreOutcome  # imports torch, which predicting may not need
@@ -171,33 +172,49 @@ def predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
 
 
 def _predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
-    items = select_items(pair.loaded, call.deviations)
     folder = run_folder(call.out, pair.loaded.protocol.name, pair.label)
     if not folder.is_dir():
         # Before a folder is made for nothing.
         resolve_root(pair.loaded.protocol.dataset.root, call.data_dir)
     # Workers build adapters of their own; this one only says who it is, and leaves the GPU to them.
     adapter = models.build(pair.request if call.workers == 1 else pair.request._replace(device="cpu"))
+    deterministic = not adapter.capabilities.generative
+    if deterministic and (call.deviations.samples or pair.loaded.protocol.samples) > 1:
+        say(f"{pair}: answers every sample of a case alike, so it is asked for one and one is counted")
+    deviations = call.deviations.model_copy(update={"samples": None}) if deterministic else call.deviations
+    items = select_items(pair.loaded, deviations, deterministic=deterministic)
     run = _open(call, pair, adapter)
-    session = describe_session(_command(), choose_device(pair.request), call.deviations, datetime.now(UTC))
-    engine = InProcess(adapter) if call.workers == 1 else Workers(pair.request, call.workers)
+    device = choose_device(pair.request)
+    session = describe_session(_command(), device, deviations, datetime.now(UTC))
+    engine = InProcess(adapter, device) if call.workers == 1 else Workers(pair.request, call.workers)
     task = Task(run, pair.loaded, call.data_dir)
-    return predict_run(task, engine, items=items, session=session, watch=lambda plan: _watch(pair, plan))
+    outcome = predict_run(task, engine, items=items, session=session, watch=lambda plan: _watch(pair, plan))
+    write_efficiency(outcome.run, build_efficiency(outcome.run, pair.loaded))
+    return outcome
 
 
 def _open(call: Call, pair: Pair, adapter: Adapter) -> Run:
     card = adapter.describe()
     run = create_run(
-        call.out, pair.loaded, model=pair.label, adapter=_record_card(pair, card), fingerprint=card.fingerprint
+        call.out,
+        pair.loaded,
+        model=pair.label,
+        adapter=_record_card(pair, card, adapter.capabilities.generative),
+        fingerprint=card.fingerprint,
     )
     # Read back, so that a result says the same, to the order of its keys, in this call and in one that continues it.
     return open_run(run.path)
 
 
-def _record_card(pair: Pair, card: AdapterCard) -> AdapterRecord:
+def _record_card(pair: Pair, card: AdapterCard, generative: bool) -> AdapterRecord:
     """The card as run.json keeps it. Raises BenchError where a method of another package says something else."""
     try:
-        return AdapterRecord.model_validate({key: getattr(card, key) for key in AdapterRecord.model_fields})
+        fields = {
+            key: getattr(card, key)
+            for key, field in AdapterRecord.model_fields.items()
+            if field.is_required() or hasattr(card, key)
+        }
+        return AdapterRecord.model_validate({**fields, "generative": generative})
     except AttributeError as error:
         found = str(error)
     except ValidationError as error:
@@ -234,7 +251,8 @@ class Outlook(NamedTuple):
 
 def look_at(call: Call, pair: Pair) -> Outlook:
     """Count what is there of a pair; nothing is read or made."""
-    items = select_items(pair.loaded, call.deviations)
+    entry = find_adapters().get(pair.request.model.name)
+    items = select_items(pair.loaded, call.deviations, deterministic=entry is not None and entry.deterministic)
     folder = run_folder(call.out, pair.loaded.protocol.name, pair.label)
     there = sum((folder / "predictions" / item.key).is_dir() for item in items)
     return Outlook(folder, len(items), there, (folder / "result.json").is_file())

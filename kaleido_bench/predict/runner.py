@@ -20,7 +20,8 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.items import WorkItem, item_seed
 from kaleido_bench.predict.adapters.interface import Adapter, SceneAdapter, TargetCameras
 from kaleido_bench.predict.inputs import CaseInputs, InputReader
-from kaleido_bench.predictions import Run, Session, append_session, check_prediction, write_prediction
+from kaleido_bench.predict.meter import Meter, Peak
+from kaleido_bench.predictions import Cost, Run, Session, append_session, check_prediction, write_prediction
 from kaleido_bench.protocol import LoadedProtocol
 
 Report = Callable[[int], None]
@@ -112,16 +113,16 @@ def predict_run(
     return PredictOutcome(task.run, len(plan.missing), plan.whole, time.monotonic() - start)
 
 
-def predict_item(task: Task, adapter: Adapter, reader: InputReader, item: WorkItem) -> None:
-    """Predict one item and write it."""
+def predict_item(task: Task, adapter: Adapter, reader: InputReader, item: WorkItem, meter: Meter | None = None) -> None:
+    """Predict one item and write it, with what it took by the meter (of the CPU where none is given)."""
+    meter = meter or Meter()
     inputs = reader.read(item)
     _check_count(task, adapter, item)
     seed = item_seed(task.loaded.hash, item, task.loaded.protocol.seed)
-    start = time.perf_counter()
-    images = _ask(adapter, inputs, np.random.Generator(np.random.PCG64(seed)))
-    seconds = time.perf_counter() - start
-    checked = check_answer(images, inputs.targets, task.run.record.model)
-    write_prediction(task.run, item, checked, seed=seed, seconds=seconds)
+    asked = _ask(adapter, inputs, np.random.Generator(np.random.PCG64(seed)), meter)
+    checked = check_answer(asked.images, inputs.targets, task.run.record.model)
+    cost = Cost(asked.fit_seconds, asked.peak.size, asked.peak.kind, meter.device, meter.precision)
+    write_prediction(task.run, item, checked, seed=seed, seconds=asked.seconds + asked.fit_seconds, cost=cost)
 
 
 def check_answer(images: object, targets: TargetCameras, model: str) -> UInt8[np.ndarray, "target height width 3"]:
@@ -156,7 +157,17 @@ def _as_array(images: object) -> NDArray[Any] | None:
     return cast("NDArray[Any]", images) if isinstance(images, np.ndarray) else None
 
 
-def _ask(adapter: Adapter, inputs: CaseInputs, generator: np.random.Generator) -> object:
+class _Asked(NamedTuple):
+    """An answer nobody has checked, and what it took."""
+
+    images: object
+    seconds: float
+    fit_seconds: float
+    peak: Peak
+
+
+def _ask(adapter: Adapter, inputs: CaseInputs, generator: np.random.Generator, meter: Meter) -> _Asked:
+    peak, fit_seconds = meter.watch_memory(), 0.0
     if adapter.capabilities.per_scene:
         if not isinstance(adapter, SceneAdapter):
             raise BenchError(
@@ -165,8 +176,10 @@ def _ask(adapter: Adapter, inputs: CaseInputs, generator: np.random.Generator) -
                 expected="a SceneAdapter",
                 fix="Add fit(references, generator), or say per_scene=False.",
             )
-        adapter.fit(inputs.references, generator)
-    return adapter.predict(inputs.references, inputs.targets, generator)
+        fit = adapter.fit
+        _, fit_seconds = meter.time(lambda: fit(inputs.references, generator))
+    images, seconds = meter.time(lambda: adapter.predict(inputs.references, inputs.targets, generator))
+    return _Asked(images, seconds, fit_seconds, peak())
 
 
 def _check_count(task: Task, adapter: Adapter, item: WorkItem) -> None:

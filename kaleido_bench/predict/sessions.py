@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 import sys
@@ -60,12 +61,24 @@ def read_versions() -> dict[str, str]:
 
 
 def describe_device(device: str) -> str:
-    """A device with its name where it has one: `cuda:0 (NVIDIA H100 80GB HBM3)`, `cpu (x86_64)`."""
+    """A device with its name where it has one: `cuda:0 (NVIDIA H100 80GB HBM3)`, `cpu (AMD EPYC 9654, x86_64)`."""
     if not device.startswith("cuda"):
-        return f"{device} ({platform.machine()})"
+        processor = _read_processor()
+        return f"{device} ({processor + ', ' if processor else ''}{platform.machine()})"
     import torch
 
     return f"{device} ({torch.cuda.get_device_name(device)})"
+
+
+@functools.cache
+def _read_processor() -> str:
+    """The processor's name where Linux says it, else ''."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    names = [line.partition(":")[2] for line in lines if line.startswith("model name")]
+    return " ".join(names[0].split()) if names else ""
 
 
 def describe_precision() -> str:

@@ -278,9 +278,7 @@ def reduce_scores(
     label_of, labels = {case.id: loaded.reference_label(case) for case in loaded.cases}, loaded.reference_labels
     scored = {metric.name: metric.higher_is_better for metric in metrics if metric.status == "scored"}
     reduction = filled.reduction or "view>scene>protocol"
-    means = reduce_rows(
-        chosen, label_of=label_of, labels=labels, metrics=list(scored), reduction=reduction, psnr=rule
-    )
+    means = reduce_rows(chosen, label_of=label_of, labels=labels, metrics=list(scored), reduction=reduction, psnr=rule)
     samples = reduce_samples(
         chosen, label_of=label_of, labels=labels, higher_is_better=scored, reduction=reduction, psnr=rule
     )

@@ -22,7 +22,8 @@ class Capabilities(NamedTuple):
 
     Args:
         per_scene: the method is a `SceneAdapter`: `fit` is called before each `predict`.
-        generative: the method draws from its generator, so that two samples of a case differ.
+        generative: the method draws from its generator, so that two samples of a case differ. One that does not is
+            asked for one sample of a case, whatever the protocol or `--samples` says.
         max_references: the most reference views it takes; None is any number.
     """
 
@@ -70,6 +71,10 @@ class AdapterCard(NamedTuple):
         weights_sha256: of the weights file or folder; None for a method without weights.
         settings: everything else that moves a pixel.
         training_data: names of the data sets the weights saw; () is none, None is unknown.
+        parameters: learned numbers in the network or networks; 0 is none, None is unknown.
+        function_evaluations: how often a network is evaluated to answer one target camera (the field's NFE): sampling
+            steps times passes a step (two under guidance). Targets answered in one pass share it. 0 is no network, None
+            is unknown.
     """
 
     name: str
@@ -78,6 +83,8 @@ class AdapterCard(NamedTuple):
     weights_sha256: str | None
     settings: Mapping[str, str | int | float | bool | None]
     training_data: tuple[str, ...] | None
+    parameters: int | None = None
+    function_evaluations: int | None = None
 
 
 @runtime_checkable
@@ -117,8 +124,10 @@ def build_card(
     weights_sha256: str | None = None,
     settings: Mapping[str, str | int | float | bool | None] | None = None,
     training_data: tuple[str, ...] | None = (),
+    parameters: int | None = None,
+    function_evaluations: int | None = None,
 ) -> AdapterCard:
-    """Build a card and compute its fingerprint.
+    """Build a card and compute its fingerprint. What a method costs is on the card and not in the fingerprint.
 
     `code_version` is raised whenever a change of code moves a pixel. The device is no part of the fingerprint: a run is
     one method's wherever it was computed (run.json records the device).
@@ -126,4 +135,6 @@ def build_card(
     settings = dict(settings or {})
     content = [name, variant, code_version, weights_sha256, sorted(settings.items())]
     fingerprint = hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
-    return AdapterCard(name, variant, fingerprint, weights_sha256, settings, training_data)
+    return AdapterCard(
+        name, variant, fingerprint, weights_sha256, settings, training_data, parameters, function_evaluations
+    )

@@ -53,6 +53,9 @@ class Kaleido:
             weights_sha256=self.model.weights_sha256,
             settings=settings,
             training_data=self.model.training_data,
+            parameters=sum(parameter.numel() for parameter in self.model.model.parameters()),
+            # One pass a step: `sample_targets` uses no guidance. A chunk of targets is answered together.
+            function_evaluations=self.steps,
         )
 
     def predict(

@@ -23,7 +23,7 @@ class Mean(NamedTuple):
     capabilities: Capabilities = Capabilities(per_scene=False, generative=False, max_references=None)
 
     def describe(self) -> AdapterCard:
-        return build_card("mean", code_version="1")
+        return build_card("mean", code_version="1", parameters=0, function_evaluations=0)
 
     def predict(
         self, references: ReferenceViews, targets: TargetCameras, generator: np.random.Generator

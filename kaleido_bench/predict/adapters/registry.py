@@ -37,6 +37,7 @@ class AdapterEntry(NamedTuple):
         variant: what stands after the `@`, for people; "" when nothing may.
         default_variant: what a bare name means; None when a bare name is complete or not allowed.
         uses_device: whether it computes on the device that the call names.
+        deterministic: it is known to answer every sample of a case alike (the adapter itself says, once it is built).
     """
 
     target: str
@@ -45,6 +46,7 @@ class AdapterEntry(NamedTuple):
     variant: str = ""
     default_variant: str | None = None
     uses_device: bool = True
+    deterministic: bool = False
 
 
 ADAPTERS: Mapping[str, AdapterEntry] = {
@@ -60,12 +62,14 @@ ADAPTERS: Mapping[str, AdapterEntry] = {
         "the per-pixel mean of the reference views",
         {},
         uses_device=False,
+        deterministic=True,
     ),
     "nearest": AdapterEntry(
         "kaleido_bench.predict.adapters.nearest:build",
         "a copy of the reference view whose camera is closest",
         {},
         uses_device=False,
+        deterministic=True,
     ),
     "saved": AdapterEntry(
         "kaleido_bench.predict.adapters.saved:build",

@@ -26,12 +26,12 @@ from kaleido_bench.predict.adapters.interface import (
 
 
 class Saved:
-    """Answers from a folder of PNG files."""
-
-    capabilities = Capabilities(per_scene=False, generative=False, max_references=None)
+    """Answers from a folder of PNG files. It is as generative as what is in there: with a second sample, or without."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        several = any(path.is_dir() for path in folder.glob("*~s[0-9]*"))
+        self.capabilities = Capabilities(per_scene=False, generative=several, max_references=None)
 
     def describe(self) -> AdapterCard:
         """The card. The fingerprint covers every file's bytes, so that changed images are another method."""

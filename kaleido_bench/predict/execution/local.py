@@ -23,6 +23,7 @@ from kaleido_bench.predict.adapters.interface import Adapter
 from kaleido_bench.predict.adapters.registry import ModelName, build_adapter, find_adapters
 from kaleido_bench.predict.execution.devices import resolve_device
 from kaleido_bench.predict.inputs import InputReader
+from kaleido_bench.predict.meter import Meter
 from kaleido_bench.predict.runner import Report, Task, predict_item
 
 
@@ -46,15 +47,15 @@ def choose_device(request: ModelRequest, worker: int = 0) -> str:
 
 
 class InProcess:
-    """Predicts in this process, one item after another."""
+    """Predicts in this process, one item after another. `device` is the one the adapter was built on."""
 
-    def __init__(self, adapter: Adapter) -> None:
-        self.adapter = adapter
+    def __init__(self, adapter: Adapter, device: str = "cpu") -> None:
+        self.adapter, self.device = adapter, device
 
     def execute(self, task: Task, items: Sequence[WorkItem], report: Report) -> None:
-        reader = InputReader(task.loaded, task.data_dir)
+        reader, meter = InputReader(task.loaded, task.data_dir), Meter(self.device)
         for done, item in enumerate(items, start=1):
-            predict_item(task, self.adapter, reader, item)
+            predict_item(task, self.adapter, reader, item, meter)
             report(done)
 
 
@@ -169,6 +170,7 @@ def _work(connection: Connection, task: Task, request: ModelRequest, number: int
     sys.stdout = sys.stderr  # what a method prints is no part of the command's answer
     reader = InputReader(task.loaded, task.data_dir)
     adapter: Adapter | None = None
+    meter: Meter | None = None
     while True:
         try:
             item: WorkItem = connection.recv()
@@ -177,7 +179,8 @@ def _work(connection: Connection, task: Task, request: ModelRequest, number: int
         answer: _Failure | None = None
         try:
             adapter = adapter or build_requested(request, number)
-            predict_item(task, adapter, reader, item)
+            meter = meter or Meter(choose_device(request, number))
+            predict_item(task, adapter, reader, item, meter)
         except BenchError as error:
             answer = _Failure(bench_error=error)
         except (Exception, SystemExit):

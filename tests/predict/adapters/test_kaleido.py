@@ -25,6 +25,7 @@ class StandIn(NamedTuple):
     image_size: int = 16
     weights_sha256: str = "0" * 64
     training_data: tuple[str, ...] = ("worlds",)
+    model: torch.nn.Module = torch.nn.Linear(3, 2)
 
 
 def camera(width: int, height: int, x: float = 0.0) -> Camera:
@@ -112,6 +113,7 @@ def test_the_card_names_weights_settings_and_training_data() -> None:
     )
     assert card.settings["steps"] == 4
     assert "stretch" in str(card.settings["fit"])
+    assert (card.parameters, card.function_evaluations) == (3 * 2 + 2, 4)
     fewer = Kaleido("tiny", StandIn(), 2).describe()  # type: ignore[arg-type]
     retrained = Kaleido("tiny", StandIn(weights_sha256="1" * 64), 4).describe()  # type: ignore[arg-type]
     assert len({card.fingerprint, fewer.fingerprint, retrained.fingerprint}) == 3
