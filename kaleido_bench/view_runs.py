@@ -1,4 +1,4 @@
-"""View lists as short text: `"0 5 12..57"` for 0, 5 and 12 to 57. Explicit still: what is written is every id, in order.
+"""View lists as short text: `"0 5 12..57"` for 0, 5 and 12 to 57. Explicit still: every id is written, in order.
 
 Published indices ask for every frame of a window, so that RealEstate10K's video index names 434,102 targets. Runs of
 numbered ids make a file of that a few hundred kilobytes, one line a case, which a person can read and git can compare.

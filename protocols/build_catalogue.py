@@ -4,8 +4,8 @@
 
 SPLITS_DIR holds the published split files, one folder an `owner+repository` (what each file defines, and its commit, is
 in the `sources` of the protocols written from it). Their facts, scene and view ids, are written in this project's own
-index format; the files themselves are not part of the project. Rules that exist only in code (DTU, LLFF, NeRF-Synthetic)
-are stated in the builder that carries them out, beside their source.
+index format; the files themselves are not part of the project. Rules that exist only in code (DTU, LLFF,
+NeRF-Synthetic) are stated in the builder that carries them out, beside their source.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from builders import dl3dv, re10k  # noqa: E402
+from builders import co3d, dl3dv, dtu, llff, nerf_synthetic, objects, re10k  # noqa: E402
 from builders.common import Draft, freeze_draft  # noqa: E402
 
 from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
@@ -26,6 +26,11 @@ from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
 FAMILIES: dict[str, Callable[[Path], list[Draft]]] = {
     "re10k": re10k.build,
     "dl3dv": dl3dv.build,
+    "co3d": co3d.build,
+    "dtu": dtu.build,
+    "llff": llff.build,
+    "nerf-synthetic": nerf_synthetic.build,
+    "objects": objects.build,
 }
 
 

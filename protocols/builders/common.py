@@ -76,7 +76,10 @@ def with_twin(draft: Draft) -> list[Draft]:
     if leak.targets == 0:
         return [draft._replace(targets=STRICT)]
     share = f"{leak.targets:,} of {leak.of:,} targets ({100 * leak.targets / leak.of:.1f} %)"
-    what = f"Leak: {share} are references too, in {leak.cases:,} of {len(cases):,} cases. {draft.name}-{STRICT} drops them."
+    what = (
+        f"Leak: {share} are references too, in {leak.cases:,} of {len(cases):,} cases. {draft.name}-{STRICT} drops "
+        "them."
+    )
     novel = tuple(
         case.model_copy(update={"targets": tuple(view for view in case.targets if view not in case.references)})
         for case in cases
@@ -132,8 +135,13 @@ def describe_draft(draft: Draft) -> dict[str, JsonValue]:
 
 
 def prepare(
-    width: int | None, height: int | None = None, *, fit: str = "cover-crop", filter: str = "lanczos",
-    background: str = "none", alpha: str = "drop",
+    width: int | None,
+    height: int | None = None,
+    *,
+    fit: str = "cover-crop",
+    filter: str = "lanczos",
+    background: str = "none",
+    alpha: str = "drop",
 ) -> dict[str, JsonValue]:
     """A preparation; by default what pixelSplat and its successors do: Pillow's Lanczos, then the central crop."""
     return {
@@ -196,9 +204,7 @@ def position_cases(entries: Sequence[Entry], *, scored: bool = False) -> tuple[C
     )
 
 
-def make_case(
-    scene: str, references: Sequence[str], targets: Sequence[str], *, number: int | None = None
-) -> Case:
+def make_case(scene: str, references: Sequence[str], targets: Sequence[str], *, number: int | None = None) -> Case:
     """A case under its customary name, with a number where a scene has several of a kind."""
     name = default_case_id(scene, len(references))
     return Case(

@@ -8,7 +8,9 @@ from builders.common import Data, Draft, load_entries, make_case, position_cases
 
 QUARTER = Data("dl3dv-140", "dl3dv-4", "dl3dv", "DL3DV-Benchmark, 140 scenes, images_4 (960x540)")
 EIGHTH = Data("dl3dv-140", "dl3dv-8", "dl3dv", "DL3DV-Benchmark, 140 scenes, images_8 (480x270)")
-SOURCE = "data: DL3DV-10K benchmark (Ling et al. 2024), huggingface DL3DV/DL3DV-Benchmark; its own licence, non-commercial"
+SOURCE = (
+    "data: DL3DV-10K benchmark (Ling et al. 2024), huggingface DL3DV/DL3DV-Benchmark; its own licence, non-commercial"
+)
 METRICS = {"metrics": ("psnr", "ssim"), "optional_metrics": ("lpips-vgg",)}
 SAME_NAME = (
     "Two target sets go by one name: DepthSplat's windows with the references among the targets, and LagerNVS' "
@@ -125,9 +127,11 @@ def build_lagernvs(splits: Path) -> list[Draft]:
                     "torchvision Resize (bilinear, antialiased); config/eval_dl3dv.yaml: 256x256; images_4",
                 ),
                 problems=(
-                    f"The views of dl3dv/depthsplat-{count}v-strict-novel, at 256x256 instead of 448x256 and with another "
+                    f"The views of dl3dv/depthsplat-{count}v-strict-novel, at 256x256 instead of 448x256 and with "
+                    "another "
                     f"SSIM: comparable with neither it nor dl3dv/depthsplat-{count}v.",
-                    f"The number of targets falls with the number of references (48, 46, 44): the targets of a curve over "
+                    "The number of targets falls with the number of references (48, 46, 44): the targets of a curve "
+                    "over "
                     "the three move.",
                     "There the frame is cropped before it is resized; here it is resized to cover and then cropped.",
                     NEIGHBOURS,

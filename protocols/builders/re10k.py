@@ -8,11 +8,17 @@ from builders.common import Data, Draft, count_null, load_entries, position_case
 
 PIXELSPLAT = "dcharatan+pixelsplat"
 RE10K = Data(
-    "re10k", "re10k", "re10k/test", "pixelSplat's chunks of RealEstate10K's test split, 360p (dcharatan/real_estate_10k_tools)"
+    "re10k",
+    "re10k",
+    "re10k/test",
+    "pixelSplat's chunks of RealEstate10K's test split, 360p (dcharatan/real_estate_10k_tools)",
 )
 ACID = Data("acid", "re10k", "acid/test", "pixelSplat's chunks of ACID's test split, 360p")
 RE10K_720P = Data(
-    "re10k-720p", "re10k", "re10k_720p/test", "chunks of RealEstate10K's test split at 720p (cvg/depthsplat: DATASETS.md)"
+    "re10k-720p",
+    "re10k",
+    "re10k_720p/test",
+    "chunks of RealEstate10K's test split at 720p (cvg/depthsplat: DATASETS.md)",
 )
 
 RE10K_SOURCE = "data: RealEstate10K (Zhou et al. 2018), camera files CC BY 4.0; the frames are YouTube videos"
@@ -128,13 +134,15 @@ def build_lagernvs(splits: Path) -> list[Draft]:
             cases=position_cases(load_entries(path)),
             sources=(
                 RE10K_SOURCE,
-                "split: facebookresearch/lagernvs@579effc55b9f, assets/re10k_2v.json: the 6,474 entries of pixelSplat's "
+                "split: facebookresearch/lagernvs@579effc55b9f, assets/re10k_2v.json: the 6,474 entries of "
+                "pixelSplat's "
                 "index, checked equal",
                 "preparation: facebookresearch/lagernvs, data/sources/base_dataset.py: central crop to the aspect, "
                 "torchvision Resize (bilinear, antialiased); config/eval_re10k.yaml: 256x256",
             ),
             problems=(
-                "Not re10k/pixelsplat-2v although the views are: another resize, and an SSIM with zero padding. Its own "
+                "Not re10k/pixelsplat-2v although the views are: another resize, and an SSIM with zero padding. Its "
+                "own "
                 "DL3DV lists drop the leaked targets; this one keeps them.",
                 "There the frame is cropped before it is resized; here it is resized to cover and then cropped. The "
                 "windows differ by less than a pixel.",
@@ -218,7 +226,8 @@ def build_mvsplat360(splits: Path) -> list[Draft]:
                 cases=position_cases(entries, scored=True),
                 index_of=base,
                 problems=(
-                    f"The views of {base} at 320x180 instead of the 256x256 crop. MVSplat360 renders 11 more views with "
+                    f"The views of {base} at 320x180 instead of the 256x256 crop. MVSplat360 renders 11 more views "
+                    "with "
                     f"them (re10k/mvsplat360-{kind}-14t); here a method is asked for the 3 alone.",
                     "It reports DISTS and FID too, which are not defined here.",
                     VANISHING,
