@@ -1,7 +1,8 @@
-"""`kbench weights`: the weights of learned metrics: which are here, and whether they are the right ones."""
+"""`kbench weights`: the weights of learned metrics: which are here, whether they are right, and getting them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,17 +12,96 @@ from kaleido_bench.cli.options import Json
 from kaleido_bench.cli.printing import print_rows
 from kaleido_bench.errors import BenchError, IncompleteError
 
+All = Annotated[bool, typer.Option("--all", help="All that are known and not here.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", metavar="DIR", help="Where they go. By default KBENCH_WEIGHTS, else the user's cache."),
+]
+Mirrors = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--mirror", metavar="URL", help="A folder with torchvision's checkpoints, tried first. Again for more."
+    ),
+]
+From = Annotated[
+    Path | None, typer.Option("--from", metavar="FILE", help="torchvision's checkpoint, downloaded already: one NAME.")
+]
+Keep = Annotated[bool, typer.Option("--keep-checkpoint", help="Keep torchvision's checkpoint, too.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Names from `kbench weights list`.")]
 
 
 def build_weights_app() -> typer.Typer:
     """The commands below `kbench weights`."""
     app = typer.Typer(
-        help="Weights of learned metrics. Which are here, and whether they are right.", no_args_is_help=True
+        help="Weights of learned metrics. Which are here, whether they are right, and getting them.",
+        no_args_is_help=True,
     )
+    app.command("fetch")(ends_cleanly(fetch))
     app.command("list")(ends_cleanly(list_weights))
     app.command("verify")(ends_cleanly(verify_weights))
     return app
+
+
+def fetch(
+    name: Names = None,
+    everything: All = False,
+    cache: Cache = None,
+    mirror: Mirrors = None,
+    checkpoint: From = None,
+    keep_checkpoint: Keep = False,
+    json: Json = False,
+) -> None:
+    """Download what is not here, check it, and convert it. An interrupted download is continued by the same call."""
+    from kaleido_bench.cli.console import LateProgress, say
+    from kaleido_bench.score.fetching import Fetched, convert_checkpoint, fetch_weights
+    from kaleido_bench.score.weights import WEIGHTS, WeightsFile, find_weights, weights_folders
+
+    names = _choose_names(name or [], everything=everything, checkpoint=checkpoint)
+    folder = cache or weights_folders()[0]
+    looked_in = None if cache is None else {"KBENCH_WEIGHTS": str(cache), "KBENCH_CACHE": str(cache)}
+    rows: list[dict[str, object]] = []
+    for each in names:
+        with LateProgress(WEIGHTS[each].checkpoint if each in WEIGHTS else each, "MiB") as progress:
+
+            def report(here: int, total: int | None, progress: LateProgress = progress) -> None:
+                progress.report(here >> 20, (total or here) >> 20)
+
+            found = find_weights(each, looked_in)
+            if isinstance(found, WeightsFile):
+                fetched = Fetched(found, was_there=True)
+            elif checkpoint is not None:
+                fetched = Fetched(convert_checkpoint(each, checkpoint, folder), was_there=False)
+            else:
+                fetched = fetch_weights(
+                    each, folder, mirrors=mirror or (), keep_checkpoint=keep_checkpoint, report=report
+                )
+        pinned = "pinned" if WEIGHTS[each].accepted else "recorded: nobody has pinned it"
+        rows.append(
+            {
+                "weights": each,
+                "done": "was here" if fetched.was_there else "made",
+                "path": str(fetched.file.path),
+                "sha256": f"{fetched.file.sha256} ({pinned})",
+            }
+        )
+    print_rows(rows, as_json=json, empty="nothing to get")
+    if cache is not None and cache.absolute() not in {each.absolute() for each in weights_folders()}:
+        say(f"scoring looks there once KBENCH_WEIGHTS is {cache}")
+
+
+def _choose_names(names: list[str], *, everything: bool, checkpoint: Path | None) -> list[str]:
+    from kaleido_bench.score.weights import WEIGHTS
+
+    if bool(names) == everything:
+        raise BenchError(
+            "kbench weights fetch",
+            "both names and --all" if everything else "no name",
+            expected=f"names among {', '.join(WEIGHTS)}, or --all",
+            fix="`kbench weights list` says which are here.",
+        )
+    if checkpoint is not None and len(names) != 1:
+        raise BenchError("--from", "not one name", expected="one name", fix="Give one checkpoint for one name.")
+    return list(dict.fromkeys(names)) or list(WEIGHTS)
 
 
 def list_weights(json: Json = False) -> None:

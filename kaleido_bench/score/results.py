@@ -274,7 +274,7 @@ def reduce_scores(
     rule, cap = build_psnr_rule(filled), filled.view_psnr_cap
     counted, sweep = _apply_sweep(loaded, rows)
     psnr = [row.value for row in counted if row.metric == "psnr"]
-    chosen = counted if complete else []
+    chosen = counted if complete else counted[:0]
     label_of, labels = {case.id: loaded.reference_label(case) for case in loaded.cases}, loaded.reference_labels
     scored = {metric.name: metric.higher_is_better for metric in metrics if metric.status == "scored"}
     reduction = filled.reduction or "view>scene>protocol"

@@ -5,14 +5,20 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import pickle
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+from pydantic import Field
 
 from kaleido_bench.atomic import write_bytes_atomic
 from kaleido_bench.errors import BenchError
-from kaleido_bench.records import sha256_hex, suggest
+from kaleido_bench.records import Record, Sha256, canonical_json, load_json_record, sha256_hex, suggest
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class WeightsSpec(NamedTuple):
@@ -22,7 +28,8 @@ class WeightsSpec(NamedTuple):
         accepted: the sha256 of every container known to hold exactly these tensors; the first one names the weights in
             a result. Empty where none is known, and then any file is taken and its own sha256 is recorded.
         size: bytes of the first container; None where none is known.
-        checkpoint: torchvision's checkpoint, which the file is the `features.*` part of.
+        checkpoint: torchvision's checkpoint, which the file is the `features.*` part of. torchvision writes the first 8
+            digits of its sha256 into its name.
         source, licence: where the tensors come from, and on which terms.
     """
 
@@ -31,6 +38,11 @@ class WeightsSpec(NamedTuple):
     checkpoint: str
     source: str
     licence: str
+
+    @property
+    def checkpoint_sha256(self) -> str:
+        """What the checkpoint's sha256 begins with, from its name."""
+        return Path(self.checkpoint).stem.rpartition("-")[2]
 
 
 class WeightsFile(NamedTuple):
@@ -62,11 +74,9 @@ class WeightsMissing(NamedTuple):
 
     @property
     def fix(self) -> str:
-        target = self.folders[0]
         return (
-            f"Copy it to {target}, or make it from torchvision's checkpoint: python -c "
-            f'"from kaleido_bench.score.weights import write_trunk; '
-            f"write_trunk('{self.name}', '{self.spec.checkpoint}', '{target}')\"."
+            f"`kbench weights fetch {self.name}` gets it. Without a network: copy it to {self.folders[0]}, or get "
+            f"{self.spec.source} elsewhere and give it with --from {self.spec.checkpoint}."
         )
 
     @property
@@ -163,6 +173,7 @@ def _checked_sha256(path: Path, spec: WeightsSpec) -> str:
     status = path.stat()
     found = _file_sha256(path, status.st_size, status.st_mtime_ns)
     if not spec.accepted:
+        _check_origin(path, found)
         return found
     if found not in spec.accepted:
         raise BenchError(
@@ -172,6 +183,29 @@ def _checked_sha256(path: Path, spec: WeightsSpec) -> str:
             fix="Delete this file and get it again: a score made with other weights has no name.",
         )
     return spec.accepted[0]
+
+
+class Origin(Record):
+    """`<name>.json` beside weights whose own sha256 nobody has pinned: what they were made from, and what came out."""
+
+    checkpoint: str
+    checkpoint_sha256: Sha256
+    sha256: Sha256 = Field(description="of the safetensors file, on its first conversion")
+
+
+def _check_origin(path: Path, found: str) -> None:
+    """Refuse a file that is no longer what its conversion recorded. One without a record is taken for what it is."""
+    where = path.with_suffix(".json")
+    if not where.is_file():
+        return
+    origin = load_json_record(where, Origin, what="the origin of weights", fix="Delete it and the weights beside it.")
+    if found != origin.sha256:
+        raise BenchError(
+            path,
+            f"sha256 {found}",
+            expected=f"sha256 {origin.sha256}, as {where.name} recorded when it was made from {origin.checkpoint}",
+            fix=f"Delete both and make it again: `kbench weights fetch {path.stem}`.",
+        )
 
 
 @functools.lru_cache(maxsize=64)
@@ -198,22 +232,21 @@ def read_heads() -> bytes:
 def write_trunk(name: str, checkpoint: str | Path, folder: str | Path) -> Path:
     """Write the trunk `name` from torchvision's checkpoint (a .pth state dict); the same tensors give the same bytes.
 
+    Nothing in the checkpoint is run: `torch.load(weights_only=True)` reads tensors and no other object. What comes out
+    has to be the pinned trunk. Where no trunk is pinned the checkpoint has to be the one its name says, and the sha256
+    of what came out is recorded beside it.
+
     Returns:
         The path of the file below `folder`.
     Raises:
-        BenchError: the checkpoint is absent, or what came out is not the pinned trunk.
+        BenchError: the checkpoint is absent or none, or what came out is not the pinned trunk.
     """
-    import torch
     from safetensors.torch import save
 
     spec, checkpoint = _spec(name), Path(checkpoint)
-    if not checkpoint.is_file():
-        raise BenchError(
-            checkpoint, "no such file", expected=f"torchvision's {spec.checkpoint}", fix=f"It is at {spec.source}."
-        )
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    origin = None if spec.accepted else _read_origin(spec, checkpoint)
     # Without a metadata map: safetensors writes that in no fixed order, and the file could not be pinned.
-    data = save({key: value.contiguous() for key, value in state.items() if key.startswith("features.")})
+    data = save(_load_features(spec, checkpoint))
     found = sha256_hex(data)
     if spec.accepted and found not in spec.accepted:
         raise BenchError(
@@ -225,4 +258,50 @@ def write_trunk(name: str, checkpoint: str | Path, folder: str | Path) -> Path:
     path = Path(folder) / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_bytes_atomic(path, data)
+    if origin is not None:
+        record = Origin(checkpoint=spec.checkpoint, checkpoint_sha256=origin, sha256=found)
+        write_bytes_atomic(path.with_suffix(".json"), canonical_json(record.model_dump(mode="json")))
     return path
+
+
+def _load_features(spec: WeightsSpec, checkpoint: Path) -> dict[str, Tensor]:
+    import torch
+
+    if not checkpoint.is_file():
+        raise BenchError(
+            checkpoint, "no such file", expected=f"torchvision's {spec.checkpoint}", fix=f"It is at {spec.source}."
+        )
+    try:
+        state = cast("dict[str, Tensor]", torch.load(checkpoint, map_location="cpu", weights_only=True))
+        features = {key: value.contiguous() for key, value in state.items() if key.startswith("features.")}
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ValueError, KeyError, OSError) as error:
+        raise BenchError(
+            checkpoint,
+            f"not a checkpoint of tensors ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+            expected=f"torchvision's {spec.checkpoint}",
+            fix=f"Get it again from {spec.source}.",
+        ) from None
+    if not features:
+        raise BenchError(
+            checkpoint,
+            "no features.* in it",
+            expected=f"torchvision's {spec.checkpoint}",
+            fix=f"It is at {spec.source}.",
+        )
+    return features
+
+
+def _read_origin(spec: WeightsSpec, checkpoint: Path) -> str | None:
+    """The sha256 of a checkpoint whose trunk nobody has pinned: it has to begin as its name says."""
+    if not checkpoint.is_file():
+        return None
+    status = checkpoint.stat()
+    found = _file_sha256(checkpoint, status.st_size, status.st_mtime_ns)
+    if not found.startswith(spec.checkpoint_sha256):
+        raise BenchError(
+            checkpoint,
+            f"sha256 {found}",
+            expected=f"a sha256 that begins with {spec.checkpoint_sha256}, that of {spec.checkpoint}",
+            fix=f"Get it again from {spec.source}.",
+        )
+    return found
