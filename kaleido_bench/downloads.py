@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import http.client
+import io
 import os
 import urllib.error
 import urllib.request

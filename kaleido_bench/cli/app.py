@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from kaleido_bench import __version__
-from kaleido_bench.cli import doctor, lint, listing, metrics, predict, run, score, show, table, weights
-from kaleido_bench.cli.failures import ends_cleanly
+from kaleido_bench.cli import doctor, import_split, lint, listing, metrics, predict, run, score, show, table, weights
+from kaleido_bench.cli.failures import OneLineGroup, ends_cleanly
 
 
 def build_app() -> typer.Typer:
     """The `kbench` program."""
     app = typer.Typer(
         name="kbench",
+        cls=OneLineGroup,
         no_args_is_help=True,
         add_completion=False,
         rich_markup_mode=None,
@@ -29,6 +30,7 @@ def build_app() -> typer.Typer:
     app.command("list")(ends_cleanly(listing.list_things))
     app.command("show")(ends_cleanly(show.show))
     app.command("lint")(ends_cleanly(lint.lint))
+    app.command("import-split")(ends_cleanly(import_split.import_split))
     app.add_typer(metrics.build_metrics_app(), name="metrics")
     app.add_typer(weights.build_weights_app(), name="weights")
     app.command("doctor")(ends_cleanly(doctor.doctor))

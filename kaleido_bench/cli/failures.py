@@ -9,15 +9,55 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from kaleido_bench.errors import BenchError, IncompleteError
 
 EXIT_INCOMPLETE = 1
 EXIT_WRONG_CALL = 2
 EXIT_INTERRUPTED = 130
+
+
+USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
+"""Click's error of a call that cannot be parsed. typer exports only what derives from it, and has a click of its own."""
+
+
+class OneLineGroup(TyperGroup):
+    """A program whose usage errors are one line like all others; typer's take four."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        try:
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except USAGE_ERROR as error:
+            if not standalone_mode:
+                raise
+            _print_usage_error(error)
+            code = EXIT_WRONG_CALL
+        if not standalone_mode:
+            return code
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _print_usage_error(error: Any) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # the help itself: nothing was asked for
+        return
+    command = "kbench" if error.ctx is None else error.ctx.command_path
+    message = " ".join(error.format_message().replace("Value error, ", "").split())
+    end = "" if message.endswith((".", "?")) else "."
+    typer.echo(f"kbench: error: {message}{end} See `{command} --help`.", err=True)
 
 
 def exit_code(error: BenchError | IncompleteError) -> int:

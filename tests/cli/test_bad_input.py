@@ -162,11 +162,26 @@ def test_unknown_protocol(kbench: Kbench, tmp_path: Path) -> None:
     check_one_line(ended, 2, ["'real/object-few'", "Did you mean 'real/objects-few'?"])
 
 
-@pytest.mark.parametrize("words", [["run", "x"], ["run", "--model", "nearest"], ["fly"], ["list", "birds"], []])
-def test_usage_errors_end_with_2(words: list[str], kbench: Kbench) -> None:
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["run", "x"], ["Missing option '--model'", "See `kbench run --help`."]),
+        (["run", "--model", "nearest"], ["Missing argument 'PROTOCOL'", "See `kbench run --help`."]),
+        (["run", "x", "--samples", "0"], ["--samples", "greater than or equal to 1", "See `kbench run --help`."]),
+        (["fly"], ["No such command 'fly'", "See `kbench --help`."]),
+        (["weights", "fetsh"], ["Did you mean 'fetch'?", "See `kbench weights --help`."]),
+        (["list", "birds"], ["'birds'", "See `kbench list --help`."]),
+        (["table", "runs", "--colour"], ["No such option: --colour", "See `kbench table --help`."]),
+    ],
+)
+def test_usage_errors_are_one_line_and_end_with_2(words: list[str], parts: list[str], kbench: Kbench) -> None:
+    check_one_line(kbench(*words), 2, parts)
+
+
+@pytest.mark.parametrize("words", [[], ["weights"]])
+def test_no_command_shows_the_help(words: list[str], kbench: Kbench) -> None:
     ended = kbench(*words)
-    assert ended.code == 2
-    assert "Usage: kbench" in ended.err + ended.out
+    assert ended.code == 2 and "Usage: kbench" in ended.err + ended.out
 
 
 # ------------------------------------------------------------------------------------------------ prediction folders
