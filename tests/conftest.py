@@ -15,6 +15,11 @@ from kaleido_bench.cases import Case, CaseIndex, render_index
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from kaleido_bench.records import sha256_hex
 
+# Triton decides at its import whether kernels are interpreted (tests/reference_model/test_kernels.py), and PyTorch may
+# import it at any time: say so before anything does, where there is no GPU.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Cores are shared here and in CI: a slow example is not a wrong one.
 settings.register_profile("shared-machine", deadline=None)
 settings.load_profile("shared-machine")

@@ -1,0 +1,245 @@
+"""The fused kernels equal their plain twins, gradients too: on a GPU as they are, elsewhere in Triton's interpreter."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from reference_model import attention
+from reference_model.attention import Gains
+from reference_model.kernels import action
+from reference_model.positions import Actions, PoseActions, Rotations
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+needs_triton = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None or (DEVICE == "cpu" and os.environ.get("TRITON_INTERPRET") != "1"),
+    reason="Triton is not installed, or neither a GPU nor its interpreter (TRITON_INTERPRET=1) is there",
+)
+
+
+class Shape(NamedTuple):
+    """Of a test's heads. A program's tokens lie in two views; heads, channels and angles are odd where they may be."""
+
+    heads: int
+    kv_heads: int
+    channels: int
+    pose: int
+    timed: int = 0  # angles that turn with time
+    groups: int = 1  # of 4-vectors of values and of the output that have a matrix of their own
+    normed: bool = True
+
+
+SHAPES = {
+    "spatial": Shape(2, 2, 16, 0),
+    "temporal": Shape(2, 2, 16, 8),
+    "all pose": Shape(2, 2, 16, 16),
+    "grouped queries": Shape(4, 2, 16, 8),
+    "no power of two": Shape(2, 1, 24, 12),
+    "with time": Shape(2, 2, 24, 8, timed=3),
+    "video": Shape(2, 2, 16, 0, timed=4),
+    "without norm": Shape(2, 2, 16, 8, normed=False),
+    "split values": Shape(2, 2, 24, 16, timed=1, groups=2),
+}
+BATCH, VIEWS, PATCHES = 2, 3, 23
+
+
+class Inputs(NamedTuple):
+    qkv: Tensor
+    q_gain: Tensor
+    k_gain: Tensor
+    actions: Actions
+
+
+def draw(shape: Shape, kind: torch.dtype = torch.float32) -> Inputs:
+    """Random matrices, no inverse of each other, so that one in another's place shows."""
+    generator = torch.Generator().manual_seed(0)
+
+    def rand(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator).to(DEVICE)
+
+    def turn(*size: int) -> Rotations:
+        angle = rand(*size)
+        return Rotations(angle.cos(), angle.sin())
+
+    pose = [rand(BATCH, VIEWS, groups, 4, 4) for groups in (1, 1, shape.groups, shape.groups)]
+    pose[0] = pose[0].mT  # as it comes: a view of another
+    actions = Actions(
+        PoseActions(*pose) if shape.pose else None,
+        turn(BATCH, VIEWS, 1, shape.timed) if shape.timed else None,
+        turn(PATCHES, (shape.channels - shape.pose) // 2 - shape.timed),
+    )
+    packed = shape.heads + 2 * shape.kv_heads
+    qkv = rand(BATCH, VIEWS, PATCHES, packed, shape.channels).to(kind).requires_grad_()
+    gains = [(1 + 0.3 * rand(shape.channels)).requires_grad_() for _ in range(2)]
+    return Inputs(qkv, gains[0], gains[1], actions)
+
+
+def prepare(shape: Shape, inputs: Inputs, fused: bool) -> tuple[Tensor, Tensor, Tensor]:
+    qkv, q_gain, k_gain, actions = inputs
+    if fused:
+        gains = (q_gain, k_gain) if shape.normed else (None, None)
+        return action.prepare_qkv(qkv, shape.heads, *gains, actions)
+    return attention.prepare_qkv(qkv, shape.heads, Gains(q_gain, k_gain) if shape.normed else None, actions)
+
+
+def run(shape: Shape, inputs: Inputs, fused: bool) -> list[Tensor]:
+    """q, k, v, an output, and the gradients of everything that learns, under fixed random weights of the outputs."""
+    prepared = prepare(shape, inputs, fused)
+    restore = action.restore_output if fused else attention.restore_output
+    outputs = [*prepared, restore(prepared[0], inputs.actions)]
+    generator = torch.Generator().manual_seed(1)
+    loss = sum((x.float() * torch.randn(x.shape, generator=generator).to(DEVICE)).sum() for x in outputs)
+    learned = inputs[: 3 if shape.normed else 1]
+    return [*outputs, *torch.autograd.grad(loss, learned)]  # pyright: ignore[reportArgumentType]
+
+
+def relative(got: Tensor, expected: Tensor) -> float:
+    return ((got.double() - expected.double()).norm() / expected.double().norm()).item()
+
+
+@needs_triton
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_kernels_are_their_plain_twins_in_float32(name: str) -> None:
+    inputs = draw(SHAPES[name])
+    names = ("q", "k", "v", "out", "dqkv", "dq_gain", "dk_gain")
+    pairs = zip(run(SHAPES[name], inputs, True), run(SHAPES[name], inputs, False), strict=True)
+    for what, (got, expected) in zip(names, pairs, strict=False):
+        assert got.shape == expected.shape
+        assert relative(got.detach(), expected.detach()) < 1e-6, what
+
+
+@needs_triton
+def test_in_sixteen_bits_the_kernel_is_as_near_to_the_truth_as_its_twin() -> None:
+    """Nearer, for it rounds once, at the end. (Float16 in the interpreter, which does not round to bfloat16.)"""
+    shape = SHAPES["temporal"]
+    inputs = draw(shape, torch.bfloat16 if DEVICE == "cuda" else torch.float16)
+    exact = inputs._replace(qkv=inputs.qkv.detach().double().requires_grad_())
+    truth = run(shape, exact, False)
+    for got, plain, true in zip(run(shape, inputs, True), run(shape, inputs, False), truth, strict=True):
+        assert relative(got.detach(), true.detach()) < (8e-3 if DEVICE == "cuda" else 1e-3)  # 8 bits or 11
+        assert relative(got.detach(), true.detach()) < 1.1 * relative(plain.detach(), true.detach()) + 1e-6
+
+
+@needs_triton
+def test_what_comes_out_lies_as_attention_wants_it() -> None:
+    shape = SHAPES["grouped queries"]
+    for x in prepare(shape, draw(shape), True):
+        assert x.is_contiguous()
+
+
+@needs_triton
+@pytest.mark.parametrize("layout", ["transposed", "expanded"])
+def test_gradients_in_any_layout_are_read_rightly(layout: str) -> None:
+    """Attention's backward need not return what is contiguous."""
+    shape = SHAPES["temporal"]
+    inputs = draw(shape)
+    queries = [prepare(shape, inputs, fused)[0] for fused in (True, False)]
+    q = queries[0]
+    grad = torch.ones(1, device=DEVICE).expand(q.shape)
+    if layout == "transposed":
+        grad = torch.randn(q.transpose(2, 3).shape, device=DEVICE).transpose(2, 3)
+    got, expected = (torch.autograd.grad(x, inputs.qkv, grad)[0] for x in queries)
+    assert relative(got, expected) < 1e-6
+
+
+@needs_triton
+def test_the_operators_keep_the_rules_of_the_dispatcher() -> None:
+    """Shapes and strides of the fake kernels, the registration of the gradients, no aliasing (opcheck)."""
+    inputs = draw(SHAPES["with time"])
+    assert inputs.actions.pose is not None
+    tables = action.expand_tables(inputs.actions, inputs.qkv)
+    ops, checks = torch.ops.reference_model, ("test_schema", "test_faketensor", "test_autograd_registration")
+    arguments = (*inputs[:3], *inputs.actions.pose[:3], *tables, 2)
+    torch.library.opcheck(ops.prepare_qkv.default, arguments, test_utils=checks)
+    x = torch.randn(BATCH, VIEWS, PATCHES, 2, 24, device=DEVICE, requires_grad=True)
+    torch.library.opcheck(ops.act.default, (x, inputs.actions.pose.output, *tables, False, 1), test_utils=checks)
+
+
+@needs_triton
+def test_a_compiled_function_holds_the_kernels_without_a_break() -> None:
+    shape = SHAPES["temporal"]
+    inputs = draw(shape)
+
+    def layer(qkv: Tensor, q_gain: Tensor, k_gain: Tensor, actions: Actions) -> Tensor:
+        q, k, v = action.prepare_qkv(qkv * 2, shape.heads, q_gain, k_gain, actions)
+        return action.restore_output(q + k + v, actions) * 3
+
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    got, expected = (f(*inputs) for f in (compiled, layer))
+    assert relative(got.detach(), expected.detach()) < 1e-6
+    for a, b in zip(*(torch.autograd.grad(x.square().sum(), inputs[:3]) for x in (got, expected)), strict=True):
+        assert relative(a, b) < 1e-5
+
+
+@needs_triton
+def test_the_kernels_compile_for_hopper_and_spill_no_register() -> None:
+    """Needs no GPU: Triton brings its own assembler."""
+    code = (
+        "from reference_model.kernels.inspect_triton import report\n"
+        "for row in report(channels=128, pose=64, heads=4): print(*row)"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert len(rows) == 3
+    assert all(int(registers) <= 128 and spilled == "0" for _, registers, spilled in rows)
+
+
+def test_the_plain_twin_is_attentions_definition() -> None:
+    """In float64: norm, gain, then the 4x4 on 4-vectors and the turn of the halves, written as one matrix."""
+    inputs = draw(Shape(1, 1, 12, 4))
+    pose, _, (cos, sin) = inputs.actions
+    assert pose is not None
+    qkv, q_gain, k_gain = (x.detach().double() for x in inputs[:3])
+    got = attention.prepare_qkv(qkv, 1, Gains(q_gain, k_gain), inputs.actions)
+    b, v, n = 1, 2, 20
+    for slot, x in enumerate(got):
+        raw = qkv[b, v, n, slot]
+        if slot < 2:
+            raw = raw / (raw.square().mean() + 1e-6).sqrt() * (q_gain, k_gain)[slot]
+        turn = torch.zeros(8, 8, dtype=torch.float64)
+        for i in range(4):  # by minus the angle
+            turn[i, i], turn[i, i + 4], turn[i + 4, i + 4], turn[i + 4, i] = cos[n, i], sin[n, i], cos[n, i], -sin[n, i]
+        whole = torch.block_diag(pose[slot][b, v, 0].double(), turn)
+        assert torch.allclose(x[b, v, n, 0], whole @ raw, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "change", "word"),
+    [
+        (Shape(3, 2, 16, 8), {}, "a divisor"),
+        (Shape(2, 2, 16, 8), {"position": 9}, "pose block"),
+        (Shape(2, 2, 16, 8), {"position": 8}, "pose block"),
+        (Shape(2, 2, 16, 8), {"pose": None}, "no matrices"),
+        (Shape(2, 2, 16, 8), {"packed": 5}, "a divisor"),
+        (Shape(2, 2, 24, 12, groups=2), {}, "matrices of shape"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(shape: Shape, change: dict[str, int | None], word: str) -> None:
+    inputs = draw(shape)
+    qkv, actions = inputs.qkv[:, :, :, : change.get("packed")], inputs.actions
+    if "position" in change:
+        table = torch.zeros(PATCHES, change["position"] or 0)
+        actions = actions._replace(position=Rotations(table, table))
+    if "pose" in change:
+        actions = actions._replace(pose=None)
+    with pytest.raises(ValueError, match=word):
+        action.prepare_qkv(qkv, shape.heads, inputs.q_gain, inputs.k_gain, actions)
+
+
+def test_where_triton_is_missing_or_has_no_device_the_plain_twin_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert not action.triton_runs()
+    monkeypatch.setattr(action.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert not action.triton_runs()
