@@ -36,10 +36,34 @@ READERS: Mapping[str, str] = MappingProxyType(
     {
         "transforms": "kaleido_bench.data.readers.transforms:TransformsReader",
         "colmap": "kaleido_bench.data.readers.colmap:ColmapReader",
+        "colmap-2": "kaleido_bench.data.readers.colmap:build_half_reader",
+        "colmap-4": "kaleido_bench.data.readers.colmap:build_quarter_reader",
+        "colmap-8": "kaleido_bench.data.readers.colmap:build_eighth_reader",
         "llff": "kaleido_bench.data.readers.llff:LlffReader",
         "llff-4": "kaleido_bench.data.readers.llff:build_quarter_reader",
         "llff-8": "kaleido_bench.data.readers.llff:build_eighth_reader",
         "parquet": "kaleido_bench.data.readers.parquet:ParquetReader",
+        "re10k": "kaleido_bench.data.readers.re10k:Re10kReader",
+        "re10k-raw": "kaleido_bench.data.readers.re10k_raw:Re10kRawReader",
+        "dl3dv": "kaleido_bench.data.readers.dl3dv:Dl3dvReader",
+        "dl3dv-4": "kaleido_bench.data.readers.dl3dv:build_quarter_reader",
+        "dl3dv-8": "kaleido_bench.data.readers.dl3dv:build_eighth_reader",
+        "long-lrm": "kaleido_bench.data.readers.long_lrm:LongLrmReader",
+        "co3d": "kaleido_bench.data.readers.co3d:Co3dReader",
+        "wildrgbd": "kaleido_bench.data.readers.wildrgbd:WildRgbdReader",
+        "dtu-pixelnerf": "kaleido_bench.data.readers.dtu:build_pixelnerf_reader",
+        "dtu-idr": "kaleido_bench.data.readers.dtu:build_idr_reader",
+        "dtu-mvsnet": "kaleido_bench.data.readers.dtu_mvsnet:MvsnetReader",
+        "dtu-mvsplat": "kaleido_bench.data.readers.dtu_mvsnet:build_mvsplat_reader",
+        "nerf-synthetic": "kaleido_bench.data.readers.nerf_synthetic:NerfSyntheticReader",
+        "gso-eschernet": "kaleido_bench.data.readers.blender_renders:build_gso_reader",
+        "objaverse": "kaleido_bench.data.readers.blender_renders:build_objaverse_reader",
+        "rtmv": "kaleido_bench.data.readers.rtmv:RtmvReader",
+        "omniobject3d": "kaleido_bench.data.readers.object_renders:build_omniobject3d_reader",
+        "two-object": "kaleido_bench.data.readers.object_renders:build_two_object_reader",
+        "srn": "kaleido_bench.data.readers.srn:SrnReader",
+        "nmr": "kaleido_bench.data.readers.nmr:NmrReader",
+        "seva": "kaleido_bench.data.readers.seva:SevaReader",
     }
 )
 """Name in a protocol -> "module:builder", imported by `build_reader`. A builder, mostly a class, takes no argument."""
@@ -59,12 +83,13 @@ def build_reader(name: str) -> Reader:
     return cast(Reader, getattr(importlib.import_module(module), attribute)())
 
 
-def resolve_root(root: str, data_dir: Path | None) -> Path:
+def resolve_root(root: str, data_dir: Path | None, get: str = "Fetch the data, or point --data elsewhere.") -> Path:
     """The folder that a protocol's `root` means.
 
     Args:
         root: `package:NAME` for scenes that ship with this package, otherwise a path below `data_dir`.
         data_dir: from --data or KBENCH_DATA; None where neither is given.
+        get: what a person can do where the folder is missing (kaleido_bench.data.datasets.how_to_get).
 
     Raises:
         BenchError: no data directory, no such folder, or a path that leaves the data directory.
@@ -92,7 +117,7 @@ def resolve_root(root: str, data_dir: Path | None) -> Path:
             folder,
             "no such folder",
             expected="the protocol's data set",
-            fix="Fetch the data, or point --data elsewhere.",
+            fix=get,
         )
     return folder
 

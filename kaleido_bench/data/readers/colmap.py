@@ -1,40 +1,55 @@
-"""Scenes with a COLMAP sparse model, binary or text, beside an `images/` folder.
+"""Scenes with a COLMAP sparse model, binary or text, beside an `images/` folder: Mip-NeRF 360, Tanks and Temples.
 
 COLMAP's cameras are world to camera in OpenCV axes with pixel centres at .5 (https://colmap.github.io/format.html), so
 K needs no change. Only pinhole models are taken: undistorting is COLMAP's work (`colmap image_undistorter`).
+
+Reduced copies lie in `images_2`, `images_4`, `images_8` under the same names (google-research/multinerf:
+internal/datasets.py). The model belongs to the full size; its lens is scaled by the ratio of the sides, not by the
+factor: the reduced sides are rounded, and a pixel of the copy is what the resize made it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kaleido_bench.data.cameras import build_camera, c2w_from_colmap, intrinsics_matrix
-from kaleido_bench.data.readers.folders import child_scenes, find_scene_folder, find_side_file
+from kaleido_bench.data.cameras import build_camera, c2w_from_colmap, intrinsics_matrix, resize_camera
+from kaleido_bench.data.datasets import how_to_get
+from kaleido_bench.data.readers.folders import child_scenes, find_scene_folder, find_side_file, read_image_size
 from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
 from kaleido_bench.errors import BenchError
 
 if TYPE_CHECKING:
     import pycolmap
 
+_GET = how_to_get("mipnerf360", "tanks-and-temples")
 _MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0")
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
 
 
 class ColmapReader:
-    """Reads folders that hold `images/` and a sparse model in `sparse/0`, `sparse` or `colmap/sparse/0`."""
+    """Reads folders that hold images and a sparse model in `sparse/0`, `sparse` or `colmap/sparse/0`.
+
+    Args:
+        factor: of the reduced images, `images_<factor>`; None reads `images`.
+    """
+
+    def __init__(self, factor: int | None = None) -> None:
+        self._factor = factor
 
     def scene_names(self, root: Path) -> list[str]:
         """The folders directly below `root` that hold a sparse model."""
         return child_scenes(root, lambda folder: _find_model(folder) is not None)
 
     def load_scene(self, root: Path, name: str) -> Scene:
-        """The registered images by name; images stay on disk.
+        """The registered images by name; images stay on disk, but for the header of one of each reduced lens.
 
         Raises:
-            BenchError: pycolmap is not installed; no model, an unreadable one, or a camera model that is not a pinhole.
+            BenchError: pycolmap is not installed; no model, an unreadable one, or a camera model that is not a pinhole;
+                no images of the size asked for.
         """
-        folder = find_scene_folder(root, name)
+        folder = find_scene_folder(root, name, _GET)
         model = _find_model(folder)
         if model is None:
             raise BenchError(
@@ -46,7 +61,45 @@ class ColmapReader:
         reconstruction = _read_model(model)
         images = cast("dict[int, pycolmap.Image]", reconstruction.images)
         posed = sorted((image for image in images.values() if image.has_pose), key=lambda image: image.name)
-        return build_scene(name, (_build_view(folder, model, image, reconstruction) for image in posed), model)
+        if self._factor is None:
+            return build_scene(name, (_build_view(folder, model, image, reconstruction) for image in posed), model)
+        reduced = folder / f"images_{self._factor}"
+        if not reduced.is_dir():
+            raise BenchError(folder, f"no {reduced.name} folder", expected="the reduced images", fix=_GET)
+        sizes: dict[int, tuple[int, int]] = {}
+        for image in posed:
+            if image.camera_id not in sizes:
+                sizes[image.camera_id] = read_image_size(reduced / image.name)
+        views = (_build_view(folder, model, image, reconstruction) for image in posed)
+        return build_scene(
+            name,
+            [
+                _reduce(view, reduced / image.name, sizes[image.camera_id])
+                for view, image in zip(views, posed, strict=True)
+            ],
+            model,
+        )
+
+
+def build_half_reader() -> ColmapReader:
+    """COLMAP scenes at half the photographs' side, `images_2`: Mip-NeRF 360's indoor scenes."""
+    return ColmapReader(2)
+
+
+def build_quarter_reader() -> ColmapReader:
+    """COLMAP scenes at a quarter of the photographs' side, `images_4`: Mip-NeRF 360's outdoor scenes."""
+    return ColmapReader(4)
+
+
+def build_eighth_reader() -> ColmapReader:
+    """COLMAP scenes at an eighth of the photographs' side, `images_8`."""
+    return ColmapReader(8)
+
+
+def _reduce(view: View, image: Path, size: tuple[int, int]) -> View:
+    return dataclasses.replace(
+        view, camera=resize_camera(view.camera, *size), read_image=image.read_bytes, read_mask=None, source=str(image)
+    )
 
 
 def _find_model(folder: Path) -> Path | None:
