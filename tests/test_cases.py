@@ -113,3 +113,47 @@ def test_image_hashes_must_be_hashes(tmp_path: Path) -> None:
     path, sha256 = write_index(tmp_path, line(), hashes='{"a":{"v0":"abc"}}')
     with pytest.raises(BenchError, match=r"sha256\.a\.v0"):
         load_index(path, sha256)
+
+
+# Compact indices
+
+
+def test_a_compact_index_is_the_same_index(tmp_path: Path) -> None:
+    index = CaseIndex(
+        schema_version=1,
+        cases=(
+            Case(id="a_b-r1", scene="a/b", references=("7",), targets=("0", "1", "2", "5")),
+            Case(id="own", scene="a", references=("v0", "v1"), targets=("t0",)),
+        ),
+        image_sha256={},
+        camera_sha256={},
+    )
+    data = render_index(index, compact=True)
+    assert b'["a/b","7","0..2 5"]' in data and b'["own","a","v0 v1","t0"]' in data
+    (tmp_path / "i.json").write_bytes(data)
+    loaded = load_index(tmp_path / "i.json", sha256_hex(data))
+    assert loaded == index and loaded.canonical() == index.canonical()
+    assert render_index(loaded, compact=True) == data
+
+
+def test_both_forms_go_in_one_file(tmp_path: Path) -> None:
+    path, sha256 = write_index(tmp_path, line(), '["b","0","1..3"]')
+    assert [case.id for case in load_index(path, sha256).cases] == ["a-r1", "b-r1"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('["a","0"]', r"the case \['a', '0'\]; expected \[scene, references, targets\]"),
+        ('["a","0",1]', r"the case .*; expected \[scene, references, targets\]"),
+        ('["a","0","5..3"]', "the run '5..3'; expected FIRST..LAST"),
+        ('["a","0",""]', "a space too many"),
+        ('["a","0","1 1"]', "names the view '1' twice in targets"),
+        ('["a","0","../x"]', "the run '../x'"),
+        ("7", "'cases.0.' is 7|valid dictionary|object"),
+    ],
+)
+def test_a_broken_compact_case_is_refused(tmp_path: Path, row: str, message: str) -> None:
+    path, sha256 = write_index(tmp_path, row)
+    with pytest.raises(BenchError, match=message):
+        load_index(path, sha256)
