@@ -14,8 +14,9 @@ import time
 import torch
 
 from reference_model.config import PRESETS, Preset
-from reference_model.flow import velocity_loss
-from reference_model.model import Kaleido, Views, forward_flops
+from reference_model.flops import forward_flops
+from reference_model.flow import flow_loss
+from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
 from reference_model.train import WorldStream, compile_parts, loss_of_step
 from reference_model.worlds.cameras import build_intrinsics
@@ -63,7 +64,7 @@ def time_stage(preset: Preset, model: Kaleido, tracer: Tracer, size: int, scenes
         cameras = Views(drawn.poses, build_intrinsics(drawn.rig, size), references, size, size)
         with torch.autocast("cuda", torch.bfloat16):
             out = model(tokens, t, cameras)
-        velocity_loss(out, tokens[:, references:], t, 0.2).backward()
+        flow_loss(out, tokens[:, references:], tokens[:, references:], t, preset.flow).backward()
 
     def update() -> None:
         for optimizer in optimizers:

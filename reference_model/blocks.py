@@ -1,97 +1,142 @@
-"""One block: attention within each view, attention across views, SwiGLU; each normalised, scaled and gated by the
-noise level.
+"""One block: attention within each view, attention across views, a feed-forward layer; each normalised, scaled and
+gated by the noise level.
 
-The modulation (AdaIN, as in DiT) is shared: one network makes it from t for all blocks, and each block adds its own
-learned table (the form of PixArt; ours, the paper says only AdaIN).
+The order and the three layers are the paper's; so is that the level enters by adaptive normalisation (as in DiT).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reference_model.attention import attend_across, attend_within
+from reference_model.attention import (
+    QKV,
+    Gains,
+    KeyValues,
+    Window,
+    attend_across,
+    attend_windows,
+    attend_within,
+    normalise,
+    prepare_qkv,
+    restore_output,
+)
 from reference_model.config import ModelConfig
-from reference_model.positions import Actions, Rotations, apply_pose, rotate, widen
+from reference_model.positions import Actions
 
 MODULATIONS = 9  # shift, scale and gate for each of the three layers of a block
 
 
-def normalise(x: Tensor) -> Tensor:
-    """RMS norm without a weight; in float32 or wider, back in x's type."""
-    wide = widen(x)
-    return (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+class Places(NamedTuple):
+    """Where the tokens of a batch are, for every block: built once."""
+
+    within: Actions  # position on all channels: pose and time cancel within a view
+    across: Actions
+    local: Window | None
+    grid: Window | None
 
 
 class Attention(nn.Module):
-    """Projections, QK-norm (before the action: after it the pose block would be normalised away), and the action."""
+    """Projections, QK-norm, action, attention, inverse action, projection."""
 
-    def __init__(self, config: ModelConfig, *, across: bool) -> None:
-        super().__init__()
-        self.heads, self.pose, self.across = config.heads, config.pose_channels if across else 0, across
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
-        self.q_gain = nn.Parameter(torch.ones(config.head_channels))
-        self.k_gain = nn.Parameter(torch.ones(config.head_channels))
-
-    def act(self, x: Tensor, rotations: Rotations, pose: Tensor | None, sign: int) -> Tensor:
-        """Apply the pose matrix to the first channels and turn the others by sign times the token's angle; in float32
-        or wider.
-        """
-        kind, x = x.dtype, widen(x)
-        turned = rotate(x[..., self.pose :], rotations.cos, sign * rotations.sin)
-        if pose is None:  # within a view the pose block would cancel
-            return turned.to(kind)
-        return torch.cat([apply_pose(x[..., : self.pose], pose), turned], dim=-1).to(kind)
-
-    def forward(
-        self, x: Float[Tensor, "b v n d"], actions: Actions | Rotations, references: Tensor
-    ) -> Float[Tensor, "b v n d"]:
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).unbind(-3)  # b v n h c
-        q, k = normalise(q) * self.q_gain.to(q.dtype), normalise(k) * self.k_gain.to(k.dtype)
-        rotations = Rotations(actions.cos, actions.sin)
-        w2c, c2w = (actions.w2c, actions.c2w) if isinstance(actions, Actions) else (None, None)
-        q = self.act(q, rotations, None if w2c is None else w2c.mT, -1)
-        k = self.act(k, rotations, c2w, -1)
-        v = self.act(v, rotations, c2w, -1)
-        # torch.compiler.disable loses the signatures of both.
-        if self.across:
-            out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
-        else:
-            out = attend_within(q, k, v)  # pyright: ignore[reportCallIssue]
-        return self.out(self.act(out, rotations, w2c, 1).flatten(-2))
-
-
-class SwiGLU(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.width, 2 * config.mlp_width, bias=False)
+        self.heads, kv = config.heads, config.key_heads
+        self.qkv = nn.Linear(config.width, (config.heads + 2 * kv) * config.head_channels, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.q_gain = nn.Parameter(torch.ones(config.head_channels)) if config.qk_norm else None
+        self.k_gain = nn.Parameter(torch.ones(config.head_channels)) if config.qk_norm else None
+
+    @property
+    def gains(self) -> Gains | None:
+        return None if self.q_gain is None or self.k_gain is None else Gains(self.q_gain, self.k_gain)
+
+    def project(self, x: Float[Tensor, "b v n d"], actions: Actions) -> QKV:
+        packed = self.qkv(x).unflatten(-1, (-1, self.qkv.in_features // self.heads))
+        return prepare_qkv(packed, self.heads, self.gains, actions)
+
+
+class SpatialAttention(Attention):
+    """Within each view."""
+
+    def forward(self, x: Float[Tensor, "b v n d"], actions: Actions) -> Float[Tensor, "b v n d"]:
+        # torch.compiler.disable loses the signature.
+        out = attend_within(*self.project(x, actions))  # pyright: ignore[reportCallIssue]
+        return self.out(restore_output(out, actions).flatten(-2))
+
+
+class TemporalAttention(Attention):
+    """Across views, in windows where there are any."""
+
+    def forward(
+        self,
+        x: Float[Tensor, "b v n d"],
+        actions: Actions,
+        window: Window | None,
+        references: Tensor,
+        past: KeyValues | None = None,
+    ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
+        """The layer's output, and the keys and values of x. With `past`, x are targets and `references` is 0."""
+        q, k, v = self.project(x, actions)
+        own = KeyValues(k, v)
+        if past is not None:
+            k, v = torch.cat([past.k, k], 1), torch.cat([past.v, v], 1)
+        if window is None:
+            out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
+        else:
+            out = attend_windows(q, k, v, references, window)
+        return self.out(restore_output(out, actions).flatten(-2)), own
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.gated = config.mlp == "swiglu"
+        self.up = nn.Linear(config.width, (2 if self.gated else 1) * config.mlp_width, bias=False)
         self.down = nn.Linear(config.mlp_width, config.width, bias=False)
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        if not self.gated:
+            return self.down(F.gelu(self.up(x)))
         gate, value = self.up(x).chunk(2, dim=-1)
         return self.down(F.silu(gate) * value)
 
 
 class Block(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    """`number` counts from 0 and says which windows an `alternate` model has here."""
+
+    def __init__(self, config: ModelConfig, number: int) -> None:
         super().__init__()
-        self.spatial = Attention(config, across=False)
-        self.temporal = Attention(config, across=True)
-        self.mlp = SwiGLU(config)
+        self.spatial = SpatialAttention(config)
+        self.temporal = TemporalAttention(config)
+        self.mlp = FeedForward(config)
+        self.grid = config.window_rule == "grid" or (config.window_rule == "alternate" and number % 2 == 1)
+        self.modulate = nn.Linear(config.width, MODULATIONS * config.width) if config.modulation == "block" else None
         self.table = nn.Parameter(torch.zeros(MODULATIONS, config.width))
 
     def forward(
         self,
         x: Float[Tensor, "b v n d"],
-        modulation: Float[Tensor, "b v 9 d"],
-        across: Actions,
-        within: Rotations,
+        modulation: Float[Tensor, "b v *nine d"],
+        places: Places,
         references: Tensor,
-    ) -> Float[Tensor, "b v n d"]:
+        past: KeyValues | None = None,
+    ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
+        """The tokens after the block, and the keys and values that another call may take as `past`.
+
+        Args:
+            modulation: nine shared vectors a view, or one that this block's own layer makes them of.
+            references: how many of the views are references, in a CPU tensor (attention.attend_across).
+        """
+        if self.modulate is not None:
+            modulation = self.modulate(modulation).unflatten(-1, (MODULATIONS, -1))
         m = (modulation + self.table).to(x.dtype)[:, :, None].unbind(-2)  # nine of b v 1 d: shift, scale, gate, thrice
-        x = x + m[2] * self.spatial(normalise(x) * (1 + m[1]) + m[0], within, references)
-        x = x + m[5] * self.temporal(normalise(x) * (1 + m[4]) + m[3], across, references)
-        return x + m[8] * self.mlp(normalise(x) * (1 + m[7]) + m[6])
+        x = x + m[2] * self.spatial(normalise(x) * (1 + m[1]) + m[0], places.within)
+        window = places.grid if self.grid else places.local
+        out, kept = self.temporal(normalise(x) * (1 + m[4]) + m[3], places.across, window, references, past)
+        x = x + m[5] * out
+        return x + m[8] * self.mlp(normalise(x) * (1 + m[7]) + m[6]), kept

@@ -1,7 +1,8 @@
 """What a model, its flow and its training are made of: frozen records, and presets as functions.
 
-A field without a default has no safe one. A checkpoint holds these records as JSON and is read back through
-`from_json`.
+Each design of the paper is one field; its docstring says whether the paper names it and what is ours. A field with a
+default was added after weights had shipped: its default is the model of those weights, so that their preset, stored
+without it, means what it meant (`from_json`). A checkpoint holds these records as JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +10,15 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
+from typing import Any
+
+VERSION = 2  # of the stored form. 1: the records without the fields that have defaults
+
+
+def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
+    """ValueError unless the value is one of the choices."""
+    if value not in choices:
+        raise ValueError(f"{field} {value!r}: expected one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True)
@@ -18,37 +28,179 @@ class ModelConfig:
     width: int
     depth: int
     heads: int
-    mlp_width: int  # hidden width of SwiGLU
-    patch: int  # side of a pixel patch
+    mlp_width: int  # hidden width of the feed-forward layer
+    patch: int  # side, in pixels of the image, of what one token stands for
     image_size: int  # side, in pixels, of the last training stage; inference runs at this size
-    pose_channels: int  # of a head's channels, how many carry the 4x4 camera action; the rest carry 2-D position
+    pose_channels: int  # of a head's channels, how many carry the 4x4 camera action; 0: attention sees no camera
     max_views: int  # references + targets in one training sequence
+
+    pose: str = "gta"
+    """The camera action: `gta` (the paper's; blind to the focal length) or `prope` (arXiv 2507.10496, which is not:
+    the paper states its handling of intrinsics as a limit)."""
+
+    value_action: str = "joint"
+    """What v and the output carry of the pose: `joint` as GTA, `split`, `dual` or `none`
+    (positions.build_pose_actions). The alternatives to `joint` are not the paper's."""
+
+    time_channels: int = 0
+    """Of a head's channels, how many turn with the frame's time in attention across views. The paper encodes time; how
+    many channels it has is ours. 0: no video."""
+
+    position: str = "rotary"
+    """2-D position: `rotary` (RoPE; the paper's) or `learned` (a table added to the tokens; the ablation's)."""
+
+    rays: str = "camera"
+    """Rays among a token's inputs: `camera` (in the camera's own frame: the focal length for a `gta` model; ours),
+    `plucker` (in the world's frame: the ablation's absolute baseline) or `none`."""
+
+    window: int = 0
+    """Side, in patches, of the windows of attention across views; 0: every patch sees every patch of the views it may
+    see. The paper has temporal windows and gives no size; that a window is cut from the image and shared by all views
+    is ours. An image no larger than the window is not cut."""
+
+    window_rule: str = "alternate"
+    """Which patches a window holds: `local` neighbours (right for video: what moves little stays in its window), `grid`
+    patches spread over the whole image (as in MaxViT: corresponding points of distant cameras may be anywhere), or
+    `alternate`, local in even blocks and grid in odd ones. Ours."""
+
+    references_see_targets: bool = False
+    """Whether reference tokens attend to targets. Blind references (the default) can be computed once and kept over all
+    steps and chunks. The paper does not say; the seeing variant is an ablation."""
+
+    keep_references: bool = False
+    """Whether inference keeps keys and values of blind references over steps and chunks. Equal to computing them anew
+    but for rounding; off for the weights whose published images were made without."""
+
+    layout: str = "decoder-only"
+    """`decoder-only` (the paper's: references and targets in one stack) or `encoder-decoder` (its ablation: the first
+    half of the blocks reads the references, the other half the targets, each of its layers seeing the encoder's
+    end)."""
+
+    kv_heads: int = 0
+    """Key and value heads of grouped-query attention (a third party's account names it); 0: as many as query heads."""
+
+    qk_norm: bool = True
+    """RMS norm of queries and keys before the action. Ours: not named in what of the paper could be read."""
+
+    registers: int = 0
+    """Learned register tokens of each view (the paper has them; how many, and that each view has its own, standing on
+    its camera and time, is ours). They see every patch of every view they may see, and every window sees them."""
+
+    mlp: str = "swiglu"
+    """The feed-forward layer: `swiglu` (the paper's) or `gelu` (the ablation's; give it 3/2 of the mlp_width for the
+    same number of parameters)."""
+
+    modulation: str = "shared"
+    """How the noise level enters (AdaIN; the paper names it, as in DiT): `shared` by all blocks with a table of offsets
+    each (PixArt's form), or `block`, a layer of its own in each (DiT's form)."""
+
+    feature_channels: int = 0
+    """Channels of the image features beside the reference latents (the paper: DINOv2; see features.py). 0: none."""
+
+    codec: str = "pixels"
+    """What turns images into tokens and back (codecs.py). The paper: a per-image VAE, which one is not known."""
+
+    token_channels: int = 0
+    """Values in a token; 0: the pixels of a patch."""
+
+    normalisation: str = "focus"
+    """The named rule that gives every scene one frame and size (positions.NORMALISATIONS). Ours."""
 
     @property
     def head_channels(self) -> int:
         return self.width // self.heads
 
+    @property
+    def key_heads(self) -> int:
+        return self.kv_heads or self.heads
+
+    @property
+    def channels(self) -> int:
+        """Values in a token."""
+        return self.token_channels or 3 * self.patch**2
+
+    @property
+    def ray_channels(self) -> int:
+        return {"camera": 4, "plucker": 18, "none": 0}[self.rays]
+
     def __post_init__(self) -> None:
+        check_choice("pose", self.pose, ("gta", "prope"))
+        check_choice("value_action", self.value_action, ("joint", "split", "dual", "none"))
+        check_choice("position", self.position, ("rotary", "learned"))
+        check_choice("rays", self.rays, ("camera", "plucker", "none"))
+        check_choice("window_rule", self.window_rule, ("local", "grid", "alternate"))
+        check_choice("layout", self.layout, ("decoder-only", "encoder-decoder"))
+        check_choice("mlp", self.mlp, ("swiglu", "gelu"))
+        check_choice("modulation", self.modulation, ("shared", "block"))
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
-        rest = self.head_channels - self.pose_channels
-        if self.pose_channels % 4 or rest < 0 or rest % 4:
+        if self.heads % self.key_heads:
+            raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")
+        if self.head_channels % 4 or self.time_channels % 2:
             raise ValueError(
-                f"pose_channels {self.pose_channels} of {self.head_channels} channels: it and the rest must divide by 4"
+                f"a head has {self.head_channels} channels, {self.time_channels} of time: 4 and 2 must divide"
+            )
+        rest = self.head_channels - self.pose_channels - self.time_channels
+        vectors = 8 if self.value_action == "split" else 4
+        if self.pose_channels % vectors or rest < 0 or rest % 4:
+            raise ValueError(
+                f"pose_channels {self.pose_channels} of {self.head_channels} channels: it must divide by {vectors}, "
+                f"what is left for position beside {self.time_channels} of time by 4"
             )
         if self.image_size % self.patch:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch {self.patch}")
+        if self.window and (self.image_size // self.patch) % self.window and self.image_size > self.patch * self.window:
+            raise ValueError(
+                f"{self.image_size // self.patch} patches a side do not divide into windows of {self.window}"
+            )
+        if self.keep_references and self.references_see_targets:
+            raise ValueError("keep_references needs references that do not see targets")
+        if self.layout == "encoder-decoder" and (self.depth % 2 or self.references_see_targets):
+            raise ValueError("encoder-decoder needs an even depth and references that do not see targets")
 
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """How noise levels are drawn in training. Kaleido samples biased towards noise; its values are not published,
-    these are ours.
+    """How noise levels are drawn in training, and with the same bias laid out in sampling. Kaleido samples biased
+    towards noise; its values are not published, these are ours.
     """
 
     logit_mean: float  # t = sigmoid(mean + std z): mean > 0 is biased towards noise; log SNR has mean -2 mean
     logit_std: float
-    min_t: float  # the velocity loss divides by t; below this it divides by min_t
+    min_t: float  # the velocity loss of a clean prediction divides by t; below this it divides by min_t
+
+    prediction: str = "clean"
+    """What the network predicts: `clean` (x-prediction, which works on raw pixel patches, arXiv 2511.13720), `velocity`
+    (the paper's, as a third party reports) or `noise`."""
+
+    levels: str = "logit-normal"
+    """How levels spread about the bias: `logit-normal`, or `uniform` shifted by e^mean (mean 0: not shifted)."""
+
+    shift: str = "fixed"
+    """Whether the bias grows with what is generated: `fixed`, `resolution` (a = sqrt(tokens of a view / base_tokens),
+    SD3's rule) or `resolution-views` (that times sqrt(targets): near-copies of one scene average the noise away). It
+    adds ln a to the mean, in training and sampling alike. Ours: a rule of thumb."""
+
+    base_tokens: int = 256
+    """Tokens of a view at which the resolution's shift is 1."""
+
+    max_t: float = 1.0
+    """The highest level, in training and sampling. Below 1 for noise-prediction, which says nothing at pure noise."""
+
+    reference_dropout: float = 0.0
+    """Share of the training steps without references, for guidance in sampling."""
+
+    sampling_mean: float | None = None
+    """Bias of the sampling grid where it is not to be that of training; None: the same. For the ablation."""
+
+    def __post_init__(self) -> None:
+        check_choice("prediction", self.prediction, ("clean", "velocity", "noise"))
+        check_choice("levels", self.levels, ("logit-normal", "uniform"))
+        check_choice("shift", self.shift, ("fixed", "resolution", "resolution-views"))
+        if self.prediction == "noise" and not self.max_t < 1:
+            raise ValueError(f"max_t {self.max_t}: noise-prediction says nothing at t = 1; expected less, such as 0.98")
+        if not 0 < self.max_t <= 1 or not 0 <= self.reference_dropout < 1:
+            raise ValueError(f"max_t {self.max_t}, reference_dropout {self.reference_dropout}: out of range")
 
 
 @dataclass(frozen=True)
@@ -58,6 +210,7 @@ class Stage:
     image_size: int
     scenes: int  # a step
     share: float  # of the training time
+    video: bool = False  # frames of a moving camera, whose poses the model is not told: identity poses, and time
 
 
 @dataclass(frozen=True)
@@ -70,6 +223,12 @@ class TrainConfig:
     ema_decay: float
     clip_norm: float
     seed: int
+    view_rule: str = "given"
+    """How the views of a sequence are chosen among a world's (view_sampling.RULES). The paper names principled view
+    sampling and gives no rule."""
+
+    view_pool: int = 1
+    """How many times as many cameras a world has as a sequence takes."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +261,87 @@ def tiny() -> Preset:
     )
 
 
+def small() -> Preset:
+    """28.9 M parameters, for a run of under an hour on one H100; to be shipped.
+
+    Width and heads follow the machine: 512 with heads of 128 channels reached 291 TFLOP/s where 448 with heads of 64
+    reached 203 (docs: facts measured on one H100), so 7 wide blocks with two key heads cost less time than 12 narrow
+    ones of as many parameters. Attention across views is full: 8 views of 256 tokens are 2,080 keys, where windows save
+    little and far baselines need every patch. PRoPE and camera rays together see the focal length twice: both were best
+    together in PRoPE's own comparison. Half of a head carries pose as in GTA and PRoPE, 16 channels time, the rest
+    position. Four registers a view against massive activations.
+    """
+    return Preset(
+        model=ModelConfig(
+            width=512, depth=7, heads=4, mlp_width=1408, patch=8, image_size=128, pose_channels=64, max_views=8,
+            pose="prope", time_channels=16, kv_heads=2, registers=4,
+            keep_references=True,
+        ),
+        flow=FlowConfig(
+            logit_mean=1.2, logit_std=1.2, min_t=0.2, shift="resolution", base_tokens=256, reference_dropout=0.05
+        ),
+        train=dataclasses.replace(
+            tiny().train,
+            stages=(
+                Stage(image_size=64, scenes=96, share=0.1, video=True),
+                Stage(image_size=64, scenes=96, share=0.4),
+                Stage(image_size=128, scenes=48, share=0.5),
+            ),
+            learning_rate=2e-3,
+        ),
+    )  # fmt: skip
+
+
+def medium() -> Preset:
+    """130 M parameters at 256 px: 12 views as the paper trained with, windows of 8 x 8 patches in turn local and
+    grid.
+    """
+    return Preset(
+        model=ModelConfig(
+            width=768, depth=14, heads=6, mlp_width=2048, patch=8, image_size=256, pose_channels=64, max_views=12,
+            pose="prope", time_channels=16, kv_heads=2, registers=4, window=8,
+            keep_references=True,
+        ),
+        flow=dataclasses.replace(small().flow, shift="resolution-views"),
+        train=dataclasses.replace(
+            small().train,
+            stages=(
+                Stage(image_size=64, scenes=64, share=0.2, video=True),
+                Stage(image_size=128, scenes=24, share=0.4),
+                Stage(image_size=256, scenes=6, share=0.4),
+            ),
+            learning_rate=1e-3,
+            ema_decay=0.9998,
+        ),
+    )  # fmt: skip
+
+
+def large() -> Preset:
+    """3.0 B parameters, the size of the paper's largest (3.1 B), at 512 px on autoencoder latents (FLUX.2's 32
+    channels at 1/8 of the size, 2 x 2 of them a token) with DINOv2 features (base, 768 channels) beside the
+    references. Nobody has
+    trained it here: its shapes, parameters and FLOPs are checked on the meta device.
+    """
+    return Preset(
+        model=ModelConfig(
+            width=2560, depth=36, heads=20, mlp_width=6912, patch=16, image_size=512, pose_channels=64, max_views=12,
+            pose="prope", time_channels=16, kv_heads=4, registers=8, window=8, feature_channels=768,
+            codec="taef2", token_channels=128, keep_references=True,
+        ),
+        flow=dataclasses.replace(medium().flow, prediction="velocity", base_tokens=1024),
+        train=dataclasses.replace(
+            medium().train,
+            stages=(
+                Stage(image_size=256, scenes=8, share=0.3, video=True),
+                Stage(image_size=256, scenes=8, share=0.4),
+                Stage(image_size=512, scenes=2, share=0.3),
+            ),
+            learning_rate=3e-4,
+            ema_decay=0.9999,
+        ),
+    )  # fmt: skip
+
+
 def smoke() -> Preset:
     """A toy for tests and dry runs: seconds on a CPU."""
     return Preset(
@@ -122,20 +362,39 @@ def smoke() -> Preset:
     )
 
 
-PRESETS = {"tiny": tiny, "smoke": smoke}
+PRESETS = {"tiny": tiny, "small": small, "medium": medium, "large": large, "smoke": smoke}
 
 
 def to_json(preset: Preset) -> str:
-    return json.dumps(dataclasses.asdict(preset), indent=2, sort_keys=True) + "\n"
+    return json.dumps({"version": VERSION, **dataclasses.asdict(preset)}, indent=2, sort_keys=True) + "\n"
+
+
+def fill_record(record: type[Any], raw: dict[str, Any], version: int) -> Any:
+    """The record from its stored fields. Those of version 1 take the defaults of what came later; later ones hold every
+    field. Raises TypeError naming what is missing or unknown.
+    """
+    expected = {field.name for field in dataclasses.fields(record)}
+    missing = expected - set(raw)
+    if version > 1 and missing:
+        raise TypeError(f"{record.__name__} lacks {', '.join(sorted(missing))}")
+    return record(**raw)
 
 
 def from_json(text: str) -> Preset:
-    """Raises ValueError, naming the record, when a field is missing or unknown."""
-    raw = json.loads(text)
+    """Read a stored preset; one of version 1 is filled with the defaults, which are the model it was.
+
+    Raises ValueError, naming the record or the version, when it is of a later version or a field is missing or unknown.
+    """
+    raw: dict[str, Any] = json.loads(text)
+    version = raw.get("version", 1)
+    if version not in range(1, VERSION + 1):
+        raise ValueError(f"a preset of version {version}: this code reads 1 to {VERSION}; update it")
     try:
-        stages = tuple(Stage(**stage) for stage in raw["train"].pop("stages"))
+        stages = tuple(fill_record(Stage, stage, version) for stage in raw["train"].pop("stages"))
         return Preset(
-            ModelConfig(**raw["model"]), FlowConfig(**raw["flow"]), TrainConfig(stages=stages, **raw["train"])
+            fill_record(ModelConfig, raw["model"], version),
+            fill_record(FlowConfig, raw["flow"], version),
+            fill_record(TrainConfig, {**raw["train"], "stages": stages}, version),
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a preset of this version: {error}") from error

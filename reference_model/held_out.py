@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reference_model.codecs import patchify, unpatchify
+from reference_model.config import FlowConfig
 from reference_model.model import Kaleido, Views
 from reference_model.positions import normalise_poses, pose_distances
-from reference_model.sampler import build_levels, sample_targets
+from reference_model.sampler import Sampling, sample_targets
 from reference_model.worlds.cameras import build_intrinsics, draw_rig
 from reference_model.worlds.render import Tracer, render_worlds, trace
 from reference_model.worlds.scenes import draw_worlds, to_device
@@ -56,7 +57,7 @@ def nearest_reference(batch: Batch, references: int) -> Tensor:
 
 @torch.inference_mode()
 def predict_targets(
-    model: Kaleido, batch: Batch, references: int, steps: int, shift_mean: float, seed: int = 0
+    model: Kaleido, batch: Batch, references: int, steps: int, flow: FlowConfig, seed: int = 0
 ) -> Tensor:
     """Target images of a batch by `steps` Euler steps."""
     size, patch = batch.images.shape[-1], model.config.patch
@@ -64,7 +65,7 @@ def predict_targets(
     clean = tokens[:, :references]
     noise = torch.randn(tokens[:, references:].shape, generator=torch.Generator().manual_seed(seed)).to(tokens.device)
     views = Views(batch.c2w, batch.intrinsics, references, size, size)
-    out = sample_targets(model, clean, views, noise, build_levels(steps, shift_mean))
+    out = sample_targets(model, flow, clean, views, noise, Sampling(steps))
     return unpatchify(out, patch, size, size)
 
 
@@ -76,7 +77,7 @@ def score_held_out(
     device: str,
     *,
     scenes: int,
-    shift_mean: float,
+    flow: FlowConfig,
     steps: tuple[int, ...],
     tracer: Tracer = trace,
 ) -> list[dict[str, float]]:
@@ -93,9 +94,7 @@ def score_held_out(
         for count in steps:
             predicted = torch.cat(
                 [
-                    predict_targets(model, Batch(*(x[i : i + 16] for x in batch)), references, count, shift_mean)[
-                        :, last
-                    ]
+                    predict_targets(model, Batch(*(x[i : i + 16] for x in batch)), references, count, flow)[:, last]
                     for i in range(0, scenes, 16)
                 ]
             )

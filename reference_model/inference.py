@@ -13,8 +13,8 @@ from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_ch
 from reference_model.codecs import patchify, unpatchify
 from reference_model.config import Preset
 from reference_model.model import Kaleido, Views
-from reference_model.positions import normalise_poses, pose_distances
-from reference_model.sampler import build_levels, sample_targets
+from reference_model.positions import NORMALISATIONS
+from reference_model.sampler import Rollout, Sampling, Scene, roll_out
 
 DEFAULT_STEPS = 1  # the posterior mean: the best PSNR; more steps trade PSNR for sharpness (docs/log.md)
 
@@ -51,20 +51,10 @@ def load_model(variant: str | Path = "tiny", device: str = "cpu") -> LoadedModel
     return LoadedModel(model.to(device).eval(), preset, hash_checkpoint(folder), names, device)
 
 
-def choose_references(
-    reference_c2w: Float[Tensor, "reference 4 4"], target_c2w: Float[Tensor, "target 4 4"], limit: int
-) -> list[int]:
-    """The `limit` references nearest to the targets: by the centre's distance, in spreads of the centres, plus the
-    angle between the viewing directions in radians, smallest over the targets. All of them, in order, when there are
-    no more than `limit`.
-    """
-    count = reference_c2w.shape[0]
-    if count <= limit:
-        return list(range(count))
-    centres = reference_c2w[:, :3, 3]
-    spread = (centres - centres.mean(0)).norm(dim=-1).mean().clamp(min=1e-9)
-    cost = pose_distances(reference_c2w, target_c2w, spread).min(1).values
-    return sorted(torch.argsort(cost, stable=True)[:limit].tolist())
+def check_cameras(c2w: Tensor, intrinsics: Tensor, where: str) -> None:
+    """Raises ValueError for cameras that hold NaN or infinity."""
+    if not (torch.isfinite(c2w).all() and torch.isfinite(intrinsics).all()):
+        raise ValueError(f"{where} cameras hold NaN or infinity; expected finite c2w [view,4,4] and K [view,3,3]")
 
 
 @torch.inference_mode()
@@ -79,41 +69,57 @@ def render_views(
     steps: int = DEFAULT_STEPS,
     seed: int = 0,
     chunk: int = 4,
+    sampling: Sampling | None = None,
+    rollout: Rollout | None = None,
+    cached: bool | None = None,
 ) -> Float[Tensor, "target 3 height width"]:
     """Render the targets, `chunk` at a time, from the references nearest to the chunk.
 
     Args:
         reference_images: in [0, 1], square, `image_size` on each side.
         reference_c2w, target_c2w: camera-to-world, OpenCV axes, in any world frame and unit: they are normalised
-            here, together.
+            here, together, by the model's named rule.
         reference_intrinsics, target_intrinsics: K in pixels of those images.
         steps: Euler steps.
         seed: of the noise; each target has noise of its own, so a chunk's size moves none.
+        sampling: instead of `steps`: solver, schedule, guidance.
+        rollout: instead of `chunk`: in which order, and whether later chunks see what earlier ones made.
+        cached: compute what the model keeps of its references once for all steps and chunks that see the same ones;
+            None: as its preset says (ModelConfig.keep_references).
 
-    Returns images in [0, 1]. ValueError for images of another size.
+    Returns images in [0, 1]. ValueError for no reference, images of another size, numbers that are none, and for a
+    prediction that is not finite.
     """
     height, width = reference_images.shape[-2:]
+    references = reference_images.shape[0]
     if height != loaded.image_size or width != loaded.image_size:
         raise ValueError(
             f"reference images of {width}x{height}: this model renders {loaded.image_size}x{loaded.image_size}"
         )
-    device, references = loaded.device, reference_c2w.shape[0]
-    c2w = normalise_poses(torch.cat([reference_c2w, target_c2w])[None])[0].to(device)
-    intrinsics = torch.cat([reference_intrinsics, target_intrinsics]).float().to(device)
-    images = reference_images.float().to(device)
-    patch = loaded.preset.model.patch
-    shape = (target_c2w.shape[0], (height // patch) * (width // patch), 3 * patch**2)
+    if references < 1:
+        raise ValueError("0 reference views: at least 1 is needed to render a scene")
+    check_cameras(reference_c2w, reference_intrinsics, "reference")
+    check_cameras(target_c2w, target_intrinsics, "target")
+    device, config = loaded.device, loaded.preset.model
+    c2w = NORMALISATIONS[config.normalisation](torch.cat([reference_c2w, target_c2w])[None]).to(device)
+    intrinsics = torch.cat([reference_intrinsics, target_intrinsics]).float()[None].to(device)
+    clean = patchify(reference_images[None].float().to(device), config.patch)[0]
+    if not torch.isfinite(clean).all():
+        raise ValueError("the reference tokens hold NaN or infinity: look at the reference images and the codec")
+    scene = Scene(clean, Views(c2w, intrinsics, references, height, width))
+    shape = (target_c2w.shape[0], *clean.shape[1:])
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)).to(device)
-    levels = build_levels(steps, loaded.preset.flow.logit_mean)
-    limit = max(loaded.max_views - 1, 1)
-    out: list[Tensor] = []
-    for start in range(0, shape[0], chunk):
-        chosen = torch.arange(start, min(start + chunk, shape[0]))
-        kept = choose_references(c2w[:references], c2w[references + chosen], limit)
-        rows = torch.tensor([*kept, *(references + chosen).tolist()])
-        views = Views(c2w[None, rows], intrinsics[None, rows], len(kept), height, width)
-        clean = patchify(images[None, kept], patch)
-
-        tokens = sample_targets(loaded.model, clean, views, noise[None, chosen], levels)
-        out.append(unpatchify(tokens, patch, height, width)[0].clamp(0, 1).cpu())
-    return torch.cat(out)
+    images = torch.empty(shape[0], 3, height, width)
+    keep = config.keep_references if cached is None else cached
+    plan = rollout or Rollout(chunk=chunk, references=max(loaded.max_views - 1, 1))
+    for made in roll_out(
+        loaded.model, loaded.preset.flow, scene, noise, sampling or Sampling(steps=steps), plan, cached=keep
+    ):
+        if not torch.isfinite(made.tokens).all():
+            raise ValueError(
+                f"the prediction of targets {made.targets} holds NaN or infinity: reference_model.diagnostics names "
+                "the layer where it begins"
+            )
+        pixels = unpatchify(made.tokens[None], config.patch, height, width)[0]
+        images[made.targets] = pixels.clamp(0, 1).cpu()
+    return images

@@ -1,8 +1,12 @@
-"""Kaleido: clean reference tokens and noised target tokens in one sequence, the clean targets out.
+"""Kaleido: clean reference tokens and noised target tokens in one sequence; out comes a prediction of the targets.
 
-The network predicts the clean image (x-prediction: it works on raw pixel patches, where noise and velocity do not,
-arXiv 2511.13720); `flow.py` turns that into a velocity. One noise level per scene, shared by its targets; references
-are always at t = 0.
+    images -> codec -> tokens --+
+    cameras -> rays ------------+-> embed -> blocks (within views, across views, feed-forward) -> head -> prediction
+    reference images -> features+                 |
+    cameras, times -> actions (positions.py) -----+        t -> modulation, once a batch
+
+One noise level per scene, shared by its targets; references are always at t = 0. Any number of either. What the
+prediction is (clean tokens, velocity or noise) is the flow's matter (flow.py).
 """
 
 from __future__ import annotations
@@ -14,14 +18,26 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reference_model.blocks import MODULATIONS, Block, normalise
+from reference_model.attention import KeyValues, Window, normalise
+from reference_model.blocks import MODULATIONS, Block, Places
 from reference_model.config import ModelConfig
-from reference_model.positions import build_actions, build_rotations, camera_rays, widen
+from reference_model.positions import (
+    Actions,
+    build_pose_actions,
+    build_positions,
+    build_times,
+    camera_rays,
+    lift_intrinsics,
+    plucker_rays,
+    widen,
+)
+
+FREQUENCIES = 64  # of the embedding of t
 
 
 class Views(NamedTuple):
     """Cameras of a batch, references first. K in pixels of the images' size; c2w normalised
-    (positions.normalise_poses).
+    (positions.NORMALISATIONS). Video: identity poses and the frames' times; without times all are 0.
     """
 
     c2w: Float[Tensor, "b v 4 4"]
@@ -29,31 +45,52 @@ class Views(NamedTuple):
     references: int
     height: int
     width: int
+    times: Float[Tensor, "b v"] | None = None
+
+    def take(self, first: int, last: int, references: int) -> Views:
+        """The views from `first` to before `last`, of which so many are references."""
+        times = None if self.times is None else self.times[:, first:last]
+        return self._replace(
+            c2w=self.c2w[:, first:last], intrinsics=self.intrinsics[:, first:last], references=references, times=times
+        )
+
+
+Cache = tuple[KeyValues, ...]  # of the references, one per block that targets pass through
 
 
 class TimeEmbedding(nn.Module):
-    """t in [0, 1] to the shared modulation."""
+    """t in [0, 1] to the shared modulation, or to the vector that each block makes its own of."""
 
-    def __init__(self, width: int, frequencies: int = 64) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.frequencies = frequencies
-        self.net = nn.Sequential(nn.Linear(2 * frequencies, width), nn.SiLU(), nn.Linear(width, MODULATIONS * width))
+        self.shared = config.modulation == "shared"
+        width = config.width
+        last = nn.Linear(width, MODULATIONS * width) if self.shared else nn.Linear(width, width)
+        self.net = nn.Sequential(nn.Linear(2 * FREQUENCIES, width), nn.SiLU(), last)
 
-    def forward(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 9 d"]:
-        speeds = torch.exp(torch.linspace(0.0, math.log(1000.0), self.frequencies, device=t.device))
+    def forward(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch *nine d"]:
+        speeds = torch.exp(torch.linspace(0.0, math.log(1000.0), FREQUENCIES, device=t.device))
         angles = t[..., None].to(next(self.net.parameters()).dtype) * speeds
-        return self.net(torch.cat([angles.cos(), angles.sin()], -1)).unflatten(-1, (MODULATIONS, -1))
+        out = self.net(torch.cat([angles.cos(), angles.sin()], -1))
+        return out.unflatten(-1, (MODULATIONS, -1)) if self.shared else nn.functional.silu(out)
 
 
 class Kaleido(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        pixels = 3 * config.patch**2
-        self.embed = nn.Linear(pixels + 4 + 1, config.width)  # the patch, its rays, and whether it is a target
-        self.time = TimeEmbedding(config.width)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.head = nn.Linear(config.width, pixels)
+        self.embed = nn.Linear(config.channels + config.ray_channels + 1, config.width)  # and whether it is a target
+        self.time = TimeEmbedding(config)
+        encoder = config.depth // 2 if config.layout == "encoder-decoder" else 0
+        self.encoder = nn.ModuleList(Block(config, i) for i in range(encoder))
+        self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth - encoder))
+        self.head = nn.Linear(config.width, config.channels)
+        side = config.image_size // config.patch
+        self.features = (
+            nn.Linear(config.feature_channels, config.width, bias=False) if config.feature_channels else None
+        )
+        self.registers = nn.Parameter(torch.zeros(config.registers, config.width)) if config.registers else None
+        self.places = nn.Parameter(torch.zeros(side, side, config.width)) if config.position == "learned" else None
         self.initialise()
 
     def initialise(self) -> None:
@@ -63,50 +100,168 @@ class Kaleido(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=module.in_features**-0.5)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        last = self.time.net[-1]
-        assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.weight)
+        for layer in [*(block.modulate for block in self.stack()), self.time.net[-1] if self.time.shared else None]:
+            if isinstance(layer, nn.Linear):
+                nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.head.weight)
+        for table in (self.registers, self.places):
+            if table is not None:
+                nn.init.trunc_normal_(table, std=0.02)
 
-    def forward(
-        self, tokens: Float[Tensor, "b v n pixels"], t: Float[Tensor, " b"], views: Views
-    ) -> Float[Tensor, "b target n pixels"]:
-        """Predict the clean tokens of the target views.
+    def stack(self) -> list[Block]:
+        """All blocks, the encoder's first."""
+        return [block for block in [*self.encoder, *self.blocks] if isinstance(block, Block)]
 
-        Args:
-            tokens: pixel patches in [-1, 1]; reference views first and clean, then target views at noise level t.
-            t: one noise level per scene, 0 data, 1 noise.
-            views: the cameras.
+    def build_places(self, views: Views) -> Places:
+        """The actions and windows of these views."""
+        config = self.config
+        rows, columns = views.height // config.patch, views.width // config.patch
+        c2w, intrinsics = widen(views.c2w), widen(views.intrinsics)
+
+        def positions(channels: int):
+            return build_positions(rows, columns, channels, config.registers, config.position, c2w)
+
+        pose = None
+        if config.pose_channels:
+            lift = lift_intrinsics(intrinsics, views.height, views.width) if config.pose == "prope" else None
+            pose = build_pose_actions(c2w, lift, config.value_action)
+        times = torch.zeros_like(c2w[:, :, 0, 0]) if views.times is None else views.times.to(c2w.dtype)
+        moving = build_times(times, config.time_channels)
+        rest = config.head_channels - config.pose_channels - config.time_channels
+        side = config.window
+        cut = 0 < side < max(rows, columns)
+        if cut and (rows % side or columns % side):
+            raise ValueError(f"{rows}x{columns} patches do not divide into windows of {side}x{side}")
+        return Places(
+            within=Actions(None, None, positions(config.head_channels)),
+            across=Actions(pose, moving, positions(rest)),
+            local=Window(rows, columns, side, grid=False) if cut else None,
+            grid=Window(rows, columns, side, grid=True) if cut else None,
+        )
+
+    def embed_views(
+        self,
+        tokens: Float[Tensor, "b v n channels"],
+        views: Views,
+        features: Float[Tensor, "b reference n feature"] | None,
+    ) -> Float[Tensor, "b v n d"]:
+        """Tokens, rays and role through one layer; image features added to the references (concatenating them, as the
+        paper says, comes to the same sum: targets have zeros there); registers behind each view's patches.
         """
         config, (b, v, n, _) = self.config, tokens.shape
-        rows, columns = views.height // config.patch, views.width // config.patch
-        across = build_actions(views.c2w, rows, columns, config.head_channels - config.pose_channels)
-        within = build_rotations(rows, columns, config.head_channels, across.c2w)  # no pose: all carry position
-        rays = camera_rays(widen(views.intrinsics), views.height, views.width, config.patch)
-        is_target = (torch.arange(v, device=tokens.device) >= views.references).float()
-        role = is_target[None, :, None, None].expand(b, v, n, 1)
-        x = self.embed(torch.cat([tokens, rays.to(tokens.dtype), role.to(tokens.dtype)], -1))
-        modulation = self.time(widen(t)[:, None] * is_target)  # b v 9 d: references stay at t = 0
-        references = torch.tensor(views.references)  # see attention.attend_across
+        role = self.roles(views, tokens)[None, :, None, None].expand(b, v, n, 1)
+        parts = [tokens]
+        if config.rays == "camera":
+            parts.append(camera_rays(widen(views.intrinsics), views.height, views.width, config.patch))
+        elif config.rays == "plucker":
+            cameras = widen(views.c2w), widen(views.intrinsics)
+            parts.append(plucker_rays(*cameras, views.height, views.width, config.patch))
+        x = self.embed(torch.cat([part.to(tokens.dtype) for part in (*parts, role)], -1))
+        if self.features is not None and features is not None:
+            seen = self.features(features.to(tokens.dtype))
+            x = torch.cat([x[:, : views.references] + seen, x[:, views.references :]], 1)
+        if self.places is not None:
+            size = (views.height // config.patch, views.width // config.patch)
+            table = nn.functional.interpolate(self.places.permute(2, 0, 1)[None], size, mode="bilinear")
+            x = x + table[0].flatten(1).mT.to(x.dtype)
+        if self.registers is not None:
+            x = torch.cat([x, self.registers.to(x.dtype).expand(b, v, -1, -1)], 2)
+        return x
+
+    def roles(self, views: Views, tokens: Tensor) -> Float[Tensor, " v"]:
+        """0 for references, 1 for targets."""
+        return (torch.arange(tokens.shape[1], device=tokens.device) >= views.references).float()
+
+    def read_out(self, x: Float[Tensor, "b target n d"]) -> Float[Tensor, "b target patch channels"]:
+        """Prediction from the last block's targets; registers have none."""
+        return self.head(normalise(x[:, :, : x.shape[2] - self.config.registers]))
+
+    def forward(
+        self,
+        tokens: Float[Tensor, "b v n channels"],
+        t: Float[Tensor, " b"],
+        views: Views,
+        features: Float[Tensor, "b reference n feature"] | None = None,
+    ) -> Float[Tensor, "b target n channels"]:
+        """Predict the target views (clean, velocity or noise: FlowConfig.prediction), everything in one pass.
+
+        Args:
+            tokens: reference views first and clean, then target views at noise level t; pixel patches are in [-1, 1].
+            t: one noise level per scene, 0 data, 1 noise.
+            views: the cameras.
+            features: image features of the references, on the grid of the tokens.
+        """
+        r, v = views.references, tokens.shape[1]
+        if len(self.encoder):
+            cache = self.encode_references(tokens[:, :r], views.take(0, r, r), features)
+            return self.denoise(tokens[:, r:], t, views.take(r, v, 0), cache)
+        places = self.build_places(views)
+        x = self.embed_views(tokens, views, features)
+        modulation = self.time(widen(t)[:, None] * self.roles(views, tokens))  # references stay at t = 0
+        blind = torch.tensor(0 if self.config.references_see_targets else r)  # see attention.attend_across
         for block in self.blocks:
-            x = block(x, modulation, across, within, references)
-        return self.head(normalise(x[:, views.references :]))
+            x, _ = block(x, modulation, places, blind)
+        return self.read_out(x[:, r:])
+
+    def encode_references(
+        self,
+        clean: Float[Tensor, "b reference n channels"],
+        views: Views,
+        features: Float[Tensor, "b reference n feature"] | None = None,
+        past: Cache | None = None,
+    ) -> Cache:
+        """Keys and values of the references, which serve every step and every chunk of targets. `forward` does the
+        same work with each call: `denoise` with this cache equals it.
+
+        Args:
+            views: the cameras of `clean` alone.
+            past: the cache of earlier references, which these see but which do not see them (sampler.py, `append`).
+                Decoder-only.
+
+        Raises ValueError where references see targets: then nothing about them is fixed.
+        """
+        if self.config.references_see_targets:
+            raise ValueError(
+                "references_see_targets: what references compute changes with the targets; nothing to cache"
+            )
+        views = views._replace(references=clean.shape[1])
+        places, x = self.build_places(views), self.embed_views(clean, views, features)
+        modulation = self.time(torch.zeros(clean.shape[:2], device=clean.device, dtype=widen(clean).dtype))
+        together = torch.tensor(0)  # all see all, and what is past
+        if len(self.encoder):
+            for block in self.encoder:
+                x, _ = block(x, modulation, places, together)
+            ends = (block.temporal.project(normalise(x), places.across) for block in self.stack()[len(self.encoder) :])
+            return tuple(KeyValues(end.k, end.v) for end in ends)
+        kept: list[KeyValues] = []
+        for i, block in enumerate(self.blocks):
+            x, keys = block(x, modulation, places, together, None if past is None else past[i])
+            kept.append(keys)
+        return tuple(kept)
+
+    def denoise(
+        self, noised: Float[Tensor, "b target n channels"], t: Float[Tensor, " b"], views: Views, cache: Cache
+    ) -> Float[Tensor, "b target n channels"]:
+        """Predict target views beside cached references (an empty cache: none). `views` are the targets' cameras."""
+        views = views._replace(references=0)
+        places, x = self.build_places(views), self.embed_views(noised, views, None)
+        modulation = self.time(widen(t)[:, None] * self.roles(views, noised))
+        together = torch.tensor(0)
+        for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
+            x, _ = block(x, modulation, places, together, past)
+        return self.read_out(x)
+
+
+def join_caches(first: Cache, second: Cache) -> Cache:
+    """Both sets of views, the first's before the second's."""
+    pairs = zip(first, second, strict=True)
+    return tuple(KeyValues(torch.cat([a.k, b.k], 1), torch.cat([a.v, b.v], 1)) for a, b in pairs)
+
+
+def take_views(cache: Cache, rows: list[int]) -> Cache:
+    """Some of the cached views."""
+    return tuple(KeyValues(keys.k[:, rows], keys.v[:, rows]) for keys in cache)
 
 
 def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def forward_flops(config: ModelConfig, references: int, targets: int, tokens_per_view: int) -> int:
-    """Exact multiply-add FLOPs (2 each) of the matrix products and attentions of one scene's forward pass; training
-    is 3 times this.
-    """
-    d, n, views = config.width, tokens_per_view, references + targets
-    pixels = 3 * config.patch**2
-    linear = 2 * (8 * d * d + 3 * d * config.mlp_width) * views * n
-    within = 4 * d * n * n * views
-    across = 4 * d * (references * n) ** 2 + 4 * d * (targets * n) * (views * n)
-    ends = 2 * d * ((pixels + 5) * views + pixels * targets) * n
-    time = 2 * views * (128 * d + MODULATIONS * d * d)
-    poses = 18 * views  # their inversion
-    return config.depth * (linear + within + across) + ends + time + poses

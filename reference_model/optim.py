@@ -61,7 +61,13 @@ class BatchedMuon(torch.optim.Optimizer):
 
 def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
     """One learning rate serves both."""
-    inside = [p for name, p in model.named_parameters() if "blocks." in name and p.ndim == 2 and "table" not in name]
+    inside = [
+        p
+        for name, p in model.named_parameters()
+        if name.startswith(("blocks.", "encoder."))
+        and p.ndim == 2
+        and not any(x in name for x in ("table", "modulate"))
+    ]
     chosen = {id(p) for p in inside}
     outside = [p for p in model.parameters() if id(p) not in chosen]
     fused = outside[0].is_cuda

@@ -17,18 +17,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from reference_model.checkpoint import write_checkpoint
 from reference_model.codecs import patchify
 from reference_model.config import PRESETS, Preset, Stage
-from reference_model.flow import mix, sample_noise_levels, velocity_loss
+from reference_model.flops import forward_flops
+from reference_model.flow import flow_loss, mix, sample_noise_levels
 from reference_model.held_out import HELD_OUT_SEED, score_held_out
-from reference_model.model import Kaleido, Views, count_parameters, forward_flops
+from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, learning_rate_factor
-from reference_model.positions import normalise_poses
-from reference_model.view_sampling import draw_reference_count
+from reference_model.positions import NORMALISATIONS
+from reference_model.view_sampling import draw_reference_count, interpolate_path, sample_views
 from reference_model.worlds.cameras import Rig, build_intrinsics, draw_rig
 from reference_model.worlds.render import Tracer, render_worlds, trace
 from reference_model.worlds.scenes import Worlds, draw_worlds, select, to_device
@@ -37,7 +38,20 @@ from reference_model.worlds.scenes import Worlds, draw_worlds, select, to_device
 class StepWorlds(NamedTuple):
     worlds: Worlds
     rig: Rig
-    poses: Float[Tensor, "b v 4 4"]  # the rig's, normalised
+    poses: Float[Tensor, "b v 4 4"]  # what the model is told: the rig's, normalised; in video the identity
+    times: Float[Tensor, "b v"]  # of the frames of a video; else 0
+
+
+def take_cameras(rig: Rig, index: Int[Tensor, "b v"]) -> Rig:
+    """Some of each world's cameras."""
+    rows = torch.arange(index.shape[0])[:, None]
+    return Rig(rig.c2w[rows, index], rig.focal[rows, index], rig.principal[rows, index], rig.floor)
+
+
+def film(rig: Rig, frames: int) -> Rig:
+    """A camera that moves from the first of the rig to the second, with the lens of the first."""
+    path = interpolate_path(rig.c2w[:, :2], frames)
+    return Rig(path, rig.focal[:, :1].expand(-1, frames), rig.principal[:, :1].expand(-1, frames, -1), rig.floor)
 
 
 class WorldStream:
@@ -45,8 +59,22 @@ class WorldStream:
     (seed, i).
     """
 
-    def __init__(self, views: int, scenes: int, seed: int, device: str, block_scenes: int = 2048) -> None:
+    def __init__(
+        self,
+        views: int,
+        scenes: int,
+        seed: int,
+        device: str,
+        block_scenes: int = 2048,
+        *,
+        rule: str = "given",
+        pool: int = 1,
+        video: bool = False,
+        normalisation: str = "focus",
+    ) -> None:
         self.views, self.scenes, self.seed, self.device = views, scenes, seed, device
+        self.rule, self.pool_views, self.video = rule, pool * views, video
+        self.normalise = NORMALISATIONS[normalisation]
         self.steps_per_block = max(1, block_scenes // scenes) if device != "cpu" else 1
         self.pool = ThreadPoolExecutor(1)
         self.loaded = -1
@@ -55,9 +83,17 @@ class WorldStream:
 
     def draw(self, block: int) -> StepWorlds:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + block) % HELD_OUT_SEED)
-        rig = draw_rig(self.steps_per_block * self.scenes, self.views, generator)
+        rig = draw_rig(self.steps_per_block * self.scenes, max(self.pool_views, 2), generator)
+        rule, times = self.rule, torch.zeros(rig.c2w.shape[0], self.views)
+        if self.video:
+            rig, rule = film(rig, 4 * self.views), "video"
+        index = sample_views(rule, rig.c2w, self.views, generator)
+        rig = take_cameras(rig, index)
+        poses = self.normalise(rig.c2w)
+        if self.video:
+            poses, times = torch.eye(4).expand_as(poses), index.float()
         worlds = draw_worlds(rig.c2w.shape[0], rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
-        return to_device(StepWorlds(worlds, rig, normalise_poses(rig.c2w)), self.device)
+        return to_device(StepWorlds(worlds, rig, poses, times), self.device)
 
     def step(self, step: int) -> StepWorlds:
         block, index = divmod(step, self.steps_per_block)
@@ -83,13 +119,13 @@ def loss_of_step(
         images = render_worlds(drawn.worlds, rig, size, tracer=tracer, scenes_at_once=32 if rig.c2w.is_cuda else 2)
         tokens = patchify(images, preset.model.patch)
         clean, noised = tokens[:, :references], tokens[:, references:]
-        t = sample_noise_levels(tokens.shape[0], preset.flow, generator)
+        t = sample_noise_levels(tokens.shape[0], preset.flow, generator, noised.shape[2], noised.shape[1])
         noise = torch.randn(noised.shape, generator=generator, device=noised.device)
         sequence = torch.cat([clean, mix(noised, noise, t)], 1)
-        cameras = Views(drawn.poses, build_intrinsics(rig, size), references, size, size)
+        cameras = Views(drawn.poses, build_intrinsics(rig, size), references, size, size, drawn.times)
     with torch.autocast(sequence.device.type, torch.bfloat16, enabled=sequence.is_cuda):
         predicted = model(sequence, t, cameras)
-    return velocity_loss(predicted, noised, t, preset.flow.min_t)
+    return flow_loss(predicted, noised, noise, t, preset.flow)
 
 
 def stage_at(preset: Preset, progress: float) -> tuple[int, Stage]:
@@ -142,7 +178,7 @@ def write_line(values: dict[str, object]) -> None:
 def compile_parts(model: Kaleido) -> Tracer:
     """Compile block by block, since the whole model takes minutes, and return the compiled tracer."""
     torch._dynamo.config.cache_size_limit = 64
-    for block in model.blocks:
+    for block in model.stack():
         block.compile(dynamic=False)
     return torch.compile(trace, dynamic=False)
 
@@ -156,7 +192,7 @@ def finish(averaged: Kaleido, preset: Preset, out: Path, device: str, log: Log, 
         preset.model.max_views,
         device,
         scenes=2 if device == "cpu" else 64,
-        shift_mean=preset.flow.logit_mean,
+        flow=preset.flow,
         steps=(1, 4, 16),
         tracer=tracer,
     )
@@ -192,12 +228,18 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
     while (progress := step / max_steps if max_steps else log.seconds / (60 * minutes)) < 1:
         number, stage = stage_at(preset, progress)
         if number != current or stream is None:
-            stream, first_step, current = (
-                WorldStream(views, stage.scenes, config.seed * 101 + number, device),
-                step,
-                number,
+            stream = WorldStream(
+                views,
+                stage.scenes,
+                config.seed * 101 + number,
+                device,
+                rule=config.view_rule,
+                pool=config.view_pool,
+                video=stage.video,
+                normalisation=preset.model.normalisation,
             )
-        references = draw_reference_count(step, config.seed, views)
+            first_step, current = step, number
+        references = draw_reference_count(step, config.seed, views, preset.flow.reference_dropout)
         drawn = stream.step(step - first_step)
         loss = loss_of_step(model, drawn, preset, references, stage.image_size, generator, tracer)
         loss.backward()

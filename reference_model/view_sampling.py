@@ -1,20 +1,113 @@
-"""How many views of a training sequence are references. One number a step, for the whole batch, so that attention
-needs no mask.
+"""Which views make a training sequence, and how many of them are references. Pure functions of poses and a generator.
+
+A rule picks `views` cameras of each scene's pool and puts them in an order whose first r are the references, whatever r
+is: one number a step serves the whole batch, so attention needs no mask. The paper names "principled view sampling" and
+gives neither rules nor numbers: these are ours.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
 
-# Few references are the hard and common case. At least two targets are always left to learn from. Ours: the paper names
-# "principled view sampling" and gives no numbers.
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from reference_model.positions import pose_distances
+
+# Few references are the hard and common case. At least two targets are always left to learn from.
 WEIGHTS = (0.22, 0.18, 0.2, 0.15, 0.13, 0.12)
 
+Rule = Callable[[Float[Tensor, "b pool 4 4"], int, torch.Generator], Int[Tensor, "b views"]]
 
-def draw_reference_count(step: int, seed: int, views: int) -> int:
-    """References at this step, from 1 to views - 2 (or 1), by `WEIGHTS`. A pure function: a resumed run draws the
-    same.
+
+def draw_reference_count(step: int, seed: int, views: int, dropout: float = 0.0) -> int:
+    """References at this step, from 1 to views - 2 (or 1), by `WEIGHTS`; 0 with probability `dropout`, so that sampling
+    can be guided. A pure function: a resumed run draws the same.
     """
     most = max(1, min(len(WEIGHTS), views - 2))
     weights = np.asarray(WEIGHTS[:most])
-    return 1 + int(np.random.default_rng((seed, step)).choice(most, p=weights / weights.sum()))
+    generator = np.random.default_rng((seed, step))
+    count = 1 + int(generator.choice(most, p=weights / weights.sum()))
+    return 0 if dropout and generator.random() < dropout else count
+
+
+def take_given(c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Generator) -> Int[Tensor, "b views"]:
+    """The first ones, as they come."""
+    return torch.arange(views).expand(c2w.shape[0], views)
+
+
+def take_random(c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Generator) -> Int[Tensor, "b views"]:
+    """Any of the pool, in any order."""
+    return torch.rand(c2w.shape[:2], generator=generator).argsort(1)[:, :views]
+
+
+def take_orbit(c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Generator) -> Int[Tensor, "b views"]:
+    """As far apart as the pool allows: from a random one on, each time the camera farthest from those taken
+    (positions.pose_distances). References cover the scene, targets lie in the gaps.
+    """
+    between = pose_distances(c2w, c2w, 1.0)
+    rows = torch.arange(c2w.shape[0])
+    taken = [torch.randint(c2w.shape[1], (c2w.shape[0],), generator=generator)]
+    nearest = between[rows, taken[0]]
+    for _ in range(views - 1):
+        nearest[rows, taken[-1]] = -1  # never twice, even where poses coincide
+        taken.append(nearest.argmax(1))
+        nearest = torch.minimum(nearest, between[rows, taken[-1]])
+    return torch.stack(taken, 1)
+
+
+def take_trajectory(c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Generator) -> Int[Tensor, "b views"]:
+    """Neighbours: a random camera and those nearest to it, in random order. Small baselines, as along a walk."""
+    anchor = torch.randint(c2w.shape[1], (c2w.shape[0],), generator=generator)
+    rows = torch.arange(c2w.shape[0])
+    distance = pose_distances(c2w[rows, anchor][:, None], c2w, 1.0)[:, 0]
+    distance[rows, anchor] = -1
+    near = torch.argsort(distance, dim=1, stable=True)[:, :views]
+    return near.gather(1, torch.rand(near.shape, generator=generator).argsort(1))
+
+
+def take_video(c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Generator) -> Int[Tensor, "b views"]:
+    """Frames at one stride: the largest that fits or any smaller one, from any start, in random order, so that
+    references lie before, among and behind the targets. The pool is in the order of time; poses are not read.
+    """
+    scenes, pool = c2w.shape[:2]
+    most = max((pool - 1) // max(views - 1, 1), 1)
+    stride = torch.randint(1, most + 1, (scenes, 1), generator=generator)
+    room = pool - stride * (views - 1)
+    start = (torch.rand((scenes, 1), generator=generator) * room).long()
+    shuffled = torch.rand((scenes, views), generator=generator).argsort(1)
+    return start + stride * shuffled
+
+
+RULES: dict[str, Rule] = {
+    "given": take_given,
+    "random": take_random,
+    "orbit": take_orbit,
+    "trajectory": take_trajectory,
+    "video": take_video,
+}
+
+
+def sample_views(
+    rule: str, c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Generator
+) -> Int[Tensor, "b views"]:
+    """The cameras of each scene's sequence, by a named rule. ValueError for an unknown rule or a pool that is too
+    small.
+    """
+    if rule not in RULES:
+        raise ValueError(f"view rule {rule!r}: expected one of {', '.join(RULES)}")
+    if c2w.shape[1] < views:
+        raise ValueError(f"{c2w.shape[1]} cameras a scene: {views} are to be taken")
+    return RULES[rule](c2w, views, generator)
+
+
+def interpolate_path(c2w: Float[Tensor, "b 2 4 4"], frames: int) -> Float[Tensor, "b frames 4 4"]:
+    """A smooth camera path between two poses: centres on a line, rotations the nearest to the line between both."""
+    s = torch.linspace(0, 1, frames)[None, :, None, None]
+    between = (1 - s) * c2w[:, :1] + s * c2w[:, 1:]
+    u, _, v = torch.linalg.svd(between[..., :3, :3].double())
+    sign = torch.linalg.det(u @ v)[..., None, None]
+    rotation = (torch.cat([u[..., :2], u[..., 2:] * sign], -1) @ v).to(c2w.dtype)
+    return torch.cat([torch.cat([rotation, between[..., :3, 3:]], -1), between[..., 3:, :]], -2)

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from reference_model.config import FlowConfig
-from reference_model.flow import mix, noise_schedule, sample_noise_levels, velocity_from_clean, velocity_loss
-from reference_model.sampler import build_levels, integrate_euler
+from reference_model.flow import build_levels, flow_loss, mix, noise_schedule, sample_noise_levels, velocity_from_clean
+from reference_model.sampler import integrate
 
 
 def test_the_path_runs_from_data_to_noise_with_constant_velocity() -> None:
@@ -39,18 +39,22 @@ def test_the_loss_is_the_error_of_the_implied_velocity() -> None:
     noisy = mix(clean, noise, t)
     implied = (noisy - guess) / t[:, None, None]
     expected = (implied - (noise - clean)).square().mean()
-    assert velocity_loss(guess, clean, t, 0.1).item() == pytest.approx(expected.item(), rel=1e-6)
+    assert flow_loss(guess, clean, noise, t, FlowConfig(1.0, 1.0, 0.1)).item() == pytest.approx(
+        expected.item(), rel=1e-6
+    )
 
 
 def test_small_levels_are_divided_by_the_least() -> None:
     one = torch.ones(1, 3)
-    assert velocity_loss(one, 0 * one, torch.tensor([0.01]), 0.2).item() == pytest.approx(25.0)
+    assert flow_loss(one, 0 * one, one, torch.tensor([0.01]), FlowConfig(1.0, 1.0, 0.2)).item() == pytest.approx(25.0)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_any_number_of_steps_reaches_the_data_of_an_oracle(steps: int) -> None:
     clean, noise = torch.randn(2, 1, 3, 4, 12).unbind(0)
-    assert torch.allclose(integrate_euler(lambda x, t: clean, noise, build_levels(steps, 1.2)), clean, atol=1e-5)
+    assert torch.allclose(
+        integrate(lambda x, t: clean, noise, build_levels(steps, FlowConfig(1.2, 1.2, 0.2))), clean, atol=1e-5
+    )
 
 
 def test_steps_land_on_the_path() -> None:
@@ -62,7 +66,7 @@ def test_steps_land_on_the_path() -> None:
         visited.append((t.item(), x))
         return clean
 
-    integrate_euler(oracle, noise, noise_schedule(5, 3.0))
+    integrate(oracle, noise, noise_schedule(5, 3.0))
     for t, x in visited:
         assert torch.allclose(x, mix(clean, noise, torch.tensor([t])), atol=1e-5)
 

@@ -9,11 +9,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from reference_model.attention import attend_across, attend_within
-from reference_model.blocks import Block
 from reference_model.codecs import patchify, unpatchify
 from reference_model.config import ModelConfig, smoke, tiny
-from reference_model.model import Kaleido, Views, count_parameters, forward_flops
-from reference_model.positions import build_actions, build_rotations
+from reference_model.flops import forward_flops
+from reference_model.model import Kaleido, Views, count_parameters
 
 
 def test_cross_frame_attention_is_dense_attention_under_the_mask_it_stands_for() -> None:
@@ -39,14 +38,11 @@ def test_a_fresh_block_is_the_identity() -> None:
     config = smoke().model
     torch.manual_seed(0)
     model = Kaleido(config)
-    poses = torch.eye(4).expand(1, 3, 4, 4)
     x = torch.randn(1, 3, 16, config.width)
-    modulation = model.time(torch.rand(1, 3))
-    across = build_actions(poses, 4, 4, config.head_channels - config.pose_channels)
-    within = build_rotations(4, 4, config.head_channels, poses)
-    block = model.blocks[0]
-    assert isinstance(block, Block)
-    assert torch.equal(block(x, modulation, across, within, torch.tensor(1)), x)
+    cameras = Views(torch.eye(4).expand(1, 3, 4, 4), torch.eye(3).expand(1, 3, 3, 3), 1, 32, 32)
+    for block in model.stack():
+        out, _ = block(x, model.time(torch.rand(1, 3)), model.build_places(cameras), torch.tensor(1))
+        assert torch.equal(out, x)
 
 
 def test_references_are_blind_to_targets_and_to_noise() -> None:
@@ -59,7 +55,7 @@ def test_references_are_blind_to_targets_and_to_noise() -> None:
             torch.nn.init.normal_(parameter, std=0.2)
     seen: list[torch.Tensor] = []
     last = model.blocks[-1]
-    last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    last.register_forward_hook(lambda _module, _inputs, output: seen.append(output[0]))
     k = torch.tensor([[40.0, 0, 16], [0, 40.0, 16], [0, 0, 1]]).expand(1, 4, 3, 3)
     views = Views(torch.eye(4).expand(1, 4, 4, 4), k, 2, 32, 32)
     tokens = torch.randn(1, 4, 16, 192)

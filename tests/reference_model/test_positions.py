@@ -10,7 +10,7 @@ from torch import Tensor
 
 from reference_model.config import smoke
 from reference_model.model import Kaleido, Views
-from reference_model.positions import apply_pose, build_actions, camera_rays, invert_rigid, normalise_poses, rotate
+from reference_model.positions import apply_pose, build_rotations, camera_rays, invert_rigid, normalise_poses, rotate
 from reference_model.worlds.scenes import Draw
 
 
@@ -83,29 +83,22 @@ def test_permuting_references_changes_nothing_and_permuting_targets_permutes(mod
     assert torch.allclose(run(model, poses[:, turned], TOKENS[:, turned]), plain[:, [2, 0, 1]], atol=1e-10)
 
 
-def test_the_pose_block_cancels_within_a_view() -> None:
-    """q^T E . E^-1 k = q . k when both tokens have one camera: spatial attention may leave the block out."""
-    poses = random_poses(1)
-    w2c = invert_rigid(poses)
-    q, k = torch.randn(2, 1, 1, 6, 2, 8, dtype=torch.float64).unbind(0)
-    score = (apply_pose(q, w2c.mT) * apply_pose(k, poses)).sum(-1)
-    assert torch.allclose(score, (q * k).sum(-1), atol=1e-12)
-    assert torch.allclose(apply_pose(apply_pose(k, poses), w2c), k, atol=1e-12)
-
-
 def test_apply_pose_is_the_matrix_on_consecutive_four_vectors() -> None:
-    x, matrix = torch.randn(2, 3, 5, 2, 8), torch.randn(2, 3, 4, 4)
-    expected = torch.einsum("bvij,bvnhgj->bvnhgi", matrix, x.unflatten(-1, (2, 4))).flatten(-2)
+    x, matrix = torch.randn(2, 3, 5, 2, 16), torch.randn(2, 3, 1, 4, 4)
+    expected = torch.einsum("bvij,bvnhgj->bvnhgi", matrix[:, :, 0], x.unflatten(-1, (4, 4))).flatten(-2)
     assert torch.allclose(apply_pose(x, matrix), expected, atol=1e-5)
+    groups = torch.randn(2, 3, 2, 4, 4)  # two groups: a matrix for each half of the channels
+    halves = [apply_pose(half, groups[:, :, i : i + 1]) for i, half in enumerate(x.chunk(2, -1))]
+    assert torch.allclose(apply_pose(x, groups), torch.cat(halves, -1), atol=1e-5)
 
 
 def test_rotations_turn_back_and_see_only_differences() -> None:
-    actions = build_actions(random_poses(1), 4, 4, 16)
+    rotations = build_rotations(4, 4, 16, torch.zeros(1, dtype=torch.float64))
     x = torch.randn(1, 16, 2, 16, dtype=torch.float64)
-    there = rotate(x, actions.cos, actions.sin)
-    assert torch.allclose(rotate(there, actions.cos, -actions.sin), x, atol=1e-12)
+    there = rotate(x, rotations, 1)
+    assert torch.allclose(rotate(there, rotations, -1), x, atol=1e-12)
     same = x[:, :1].expand_as(x)  # one vector at every place: the score depends on the offset alone
-    turned = rotate(same, actions.cos, actions.sin)
+    turned = rotate(same, rotations, 1)
     score = torch.einsum("bihc,bjhc->bhij", turned, turned)
     assert torch.allclose(score[..., 0, 1], score[..., 1, 2], atol=1e-9)  # neighbours in x
     assert torch.allclose(score[..., 0, 4], score[..., 4, 8], atol=1e-9)  # neighbours in y

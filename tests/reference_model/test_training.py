@@ -13,9 +13,10 @@ from torch import nn
 from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_checkpoint, write_checkpoint
 from reference_model.config import from_json, smoke, tiny, to_json
 from reference_model.held_out import HELD_OUT_SEED, nearest_reference, psnr, render_batch
-from reference_model.inference import choose_references, load_model, render_views
+from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon, learning_rate_factor
+from reference_model.sampler import choose_references
 from reference_model.train import override, stage_at, train
 from reference_model.view_sampling import draw_reference_count
 
