@@ -309,6 +309,10 @@ def list_caveats(convention: Convention) -> tuple[str, ...]:
     ]
     if convention.quantise in ("none", "floor8"):
         caveats.append(f"{name}: quantise is {convention.quantise}; predictions saved in 8 bits are scored as saved")
+    if convention.dtype != "float32":
+        caveats.append(f"{name}: predictions saved in 8 bits are rounded to {convention.dtype} after that")
+    if convention.uses_masks and convention.without_mask == "all-pixels":
+        caveats.append(f"{name}: views without a mask are scored whole")
     return tuple(caveats)
 
 

@@ -91,9 +91,10 @@ class Comparison(NamedTuple):
 
 FIRST, SECOND = "", "second"
 
-# Steps that leave the value of a saved view as it is: it is 8-bit already (quantise.py), and what is averaged over what
-# comes later.
-_SAME_VIEWS = ("clamp", "quantise", "reduction")
+# What is averaged over what comes after the value of a view.
+_SAME_VIEWS = ("reduction",)
+# These leave a saved view as it is, which is 8-bit already (quantise.py), unless something came before them.
+_SAME_BYTES = ("clamp", "quantise")
 
 
 class _Variant(NamedTuple):
@@ -134,7 +135,7 @@ def compare_conventions(
     variants = [
         variant for metric in shared if metric not in missing for variant in _plan_variants(metric, first, second)
     ]
-    scored = [variant for variant in variants if variant.step not in _SAME_VIEWS]
+    scored = [variant for variant in variants if not _leaves_views(variant)]
     scorers = [build_scorers(variant.convention, [variant.metric], (), device) for variant in scored]
     found = rescore_run(run, loaded, scorers, data_dir=data_dir, device=device, report=report)
     rows = {(variant.metric, variant.step): each for variant, each in zip(scored, found, strict=True)}
@@ -206,6 +207,12 @@ def _find_record(convention: Convention, metric: str) -> dict[str, Any]:
     if group in ("psnr", "ssim"):
         return fields[group]
     return next(recipe for recipe in fields["lpips"] if recipe["metric"] == metric)
+
+
+def _leaves_views(variant: _Variant) -> bool:
+    """Whether the step moves no view of a run, so that the first convention's values are its too."""
+    untouched = variant.convention.dtype == "float32" and variant.convention.colour_correction == "none"
+    return variant.step in _SAME_VIEWS or (variant.step in _SAME_BYTES and untouched)
 
 
 def _plan_variants(metric: str, first: Convention, second: Convention) -> list[_Variant]:

@@ -11,7 +11,9 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from kaleido_bench.conventions import FOREGROUND_METRICS, Convention
 from kaleido_bench.data.scenes import MaskSource
@@ -97,3 +99,24 @@ def refuse_missing(name: str, convention: Convention) -> BenchError:
         expected=f"{kinds}, for the foreground metrics and mask rule of {convention.name}",
         fix="Add the masks to the data set, make the foreground metrics optional, or score with another convention.",
     )
+
+
+_COLOURS = {"black": (0, 0, 0), "white": (255, 255, 255)}
+
+
+def fill_outside(
+    images: Float[Tensor, "pair 3 height width"], masks: Bool[Tensor, "pair height width"], convention: Convention
+) -> Float[Tensor, "pair 3 height width"]:
+    """The images with the convention's background outside the mask; black under `zero-both`."""
+    background = "black" if convention.mask == "zero-both" else convention.background
+    if background == "as-prepared":
+        return images
+    colour = torch.tensor(_COLOURS[background] if isinstance(background, str) else background).to(images) / 255
+    return torch.where(masks.unsqueeze(-3), images, colour[:, None, None])
+
+
+def find_box(masks: Bool[Tensor, "1 height width"]) -> tuple[slice, slice]:
+    """The rows and the columns of the smallest box around a mask, which has a pixel inside."""
+    inside = masks.any(dim=0)
+    rows, columns = (torch.nonzero(inside.any(dim=dim)).flatten() for dim in (1, 0))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)

@@ -43,6 +43,12 @@ class Scorers(NamedTuple):
     ready: tuple[Scorer, ...]
     missing: dict[str, WeightsMissing]
 
+    def _score_one_by_one(self, predictions: Tensor, truths: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """Pairs whose images are cut to sizes of their own."""
+        places = [slice(place, place + 1) for place in range(len(masks))]
+        found = [self.score(predictions[place], truths[place], masks[place]) for place in places]
+        return {metric: torch.cat([values[metric] for values in found]) for metric in self.metrics}
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """The metrics that are ready."""
@@ -56,6 +62,8 @@ class Scorers(NamedTuple):
             masks: bool [pair, height, width], true inside, as `stack_masks` gives them; None where nothing looks at
                 them.
         """
+        if self.convention.mask == "bbox-crop" and masks is not None and len(masks) > 1:
+            return self._score_one_by_one(predictions, truths, masks)
         images = prepare_images(predictions, truths, self.convention, masks)
         return {scorer.metric: scorer.score(*images) for scorer in self.ready}
 
@@ -102,10 +110,6 @@ def defined_metrics(protocol: Protocol, convention: Convention) -> Asked:
 
 def check_convention(convention: Convention) -> None:
     """Refuse a convention that asks for what this version cannot do."""
-    require_implemented("colour_correction", convention.colour_correction, ("none",))
-    require_implemented("mask", convention.mask, ("none",))
-    require_implemented("background", convention.background, ("as-prepared",))
-    require_implemented("dtype", convention.dtype, ("float32",))
     check_psnr_recipe(convention.psnr)
     check_ssim_recipe(convention.ssim)
     for recipe in convention.lpips:
@@ -114,9 +118,11 @@ def check_convention(convention: Convention) -> None:
 
 def _build_scorer(convention: Convention, metric: str, device: torch.device | str) -> Scorer | WeightsMissing:
     if metric in PSNR_METRICS:
-        return Scorer(metric, None, _build_psnr(convention, foreground=metric in FOREGROUND_METRICS))
+        return Scorer(metric, None, _build_psnr(convention, inside=_counts_inside(convention, metric)))
     if metric in ("ssim", "ssim-fg"):
-        return Scorer(metric, None, _build_ssim(convention, foreground=metric in FOREGROUND_METRICS))
+        return Scorer(metric, None, _build_ssim(convention, inside=_counts_inside(convention, metric)))
+    # A network sees all of an image: there is no LPIPS of the pixels inside.
+    require_implemented("mask", convention.mask, ("none", "zero-both", "bbox-crop"))
     recipe = _find_recipe(convention, metric)
     weights = find_weights(recipe.trunk.name)
     if isinstance(weights, WeightsMissing):
@@ -137,15 +143,28 @@ def _find_recipe(convention: Convention, metric: str) -> LpipsRecipe:
     )
 
 
-def _build_psnr(convention: Convention, *, foreground: bool) -> ScorePairs:
+def _counts_inside(convention: Convention, metric: str) -> bool:
+    return metric in FOREGROUND_METRICS or convention.mask == "inside"
+
+
+def _build_psnr(convention: Convention, *, inside: bool) -> ScorePairs:
     recipe, cap = convention.psnr, convention.view_psnr_cap or math.inf
 
     def score(predictions: Tensor, truths: Tensor, masks: Tensor | None) -> Tensor:
-        return score_psnr(predictions, truths, recipe, masks if foreground else None).clamp(max=cap)
+        return score_psnr(predictions, truths, recipe, _require(masks) if inside else None).clamp(max=cap)
 
     return score
 
 
-def _build_ssim(convention: Convention, *, foreground: bool) -> ScorePairs:
+def _build_ssim(convention: Convention, *, inside: bool) -> ScorePairs:
     recipe = convention.ssim
-    return lambda predictions, truths, masks: score_ssim(predictions, truths, recipe, masks if foreground else None)
+    return lambda predictions, truths, masks: score_ssim(
+        predictions, truths, recipe, _require(masks) if inside else None
+    )
+
+
+def _require(masks: Tensor | None) -> Tensor:
+    """A metric that counts what is inside is no metric of the whole image where masks were forgotten."""
+    if masks is None:
+        raise ValueError("a foreground metric without masks: give Scorers.score the masks of its pairs")
+    return masks
