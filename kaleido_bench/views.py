@@ -5,11 +5,13 @@ Predicting and scoring both read through here, so that they cannot see two diffe
 
 from __future__ import annotations
 
+import difflib
 import functools
 from pathlib import Path
 
 from kaleido_bench.cases import Case
 from kaleido_bench.data.cameras import Camera
+from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.images import prepared_size
 from kaleido_bench.data.readers import Reader, build_reader, resolve_root
 from kaleido_bench.data.scenes import (
@@ -76,12 +78,37 @@ class ViewReader:
 
     def _read_scene(self, name: str) -> Scene:
         reader, root = self._source
-        return reader.load_scene(root, name)
+        scene = reader.load_scene(root, name)
+        missing = [view for view in self._named.get(name, ()) if view not in scene.views]
+        if missing:
+            raise self._wrong_index(scene, missing)
+        return scene
+
+    def _wrong_index(self, scene: Scene, missing: list[str]) -> BenchError:
+        """Said before anything is predicted: an index of another data set would fail somewhere in the middle."""
+        protocol = self._loaded.protocol
+        dataset = protocol.dataset
+        near = difflib.get_close_matches(missing[0], scene.views, n=3, cutoff=0.5) or list(scene.views)[:3]
+        return BenchError(
+            f"protocol {protocol.name}, scene {scene.name}",
+            f"no view {missing[0]!r} among the {len(scene.views)} of data set {dataset.name}, read by {dataset.reader}"
+            f" ({len(missing)} of the {len(self._named[scene.name])} views that the index names are not there)",
+            expected=f"ids such as {', '.join(near)}",
+            fix=f"Index and data differ: name the right reader and revision. {how_to_get(dataset.name)}",
+        )
+
+    @functools.cached_property
+    def _named(self) -> dict[str, list[str]]:
+        """The views that the cases name, by scene."""
+        named: dict[str, dict[str, None]] = {}
+        for case in self._loaded.cases:
+            named.setdefault(case.scene, {}).update(dict.fromkeys((*case.references, *case.targets)))
+        return {scene: list(views) for scene, views in named.items()}
 
     @functools.cached_property
     def _source(self) -> tuple[Reader, Path]:
         dataset = self._loaded.protocol.dataset
-        return build_reader(dataset.reader), resolve_root(dataset.root, self._data_dir)
+        return build_reader(dataset.reader), resolve_root(dataset.root, self._data_dir, how_to_get(dataset.name))
 
 
 def only_size(sizes: set[tuple[int, int]], case: Case, role: str) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from kaleido_bench.data.cameras import Camera, build_camera, c2w_from_llff, intrinsics_matrix, resize_camera
+from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.readers.folders import (
     child_scenes,
     find_scene_folder,
@@ -22,6 +23,8 @@ from kaleido_bench.data.readers.folders import (
 )
 from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
 from kaleido_bench.errors import BenchError
+
+_GET = how_to_get("llff")
 
 
 class LlffReader:
@@ -44,7 +47,7 @@ class LlffReader:
         Raises:
             BenchError: a missing or malformed `poses_bounds.npy`, no images, or another number of them than of rows.
         """
-        folder = find_scene_folder(root, name)
+        folder = find_scene_folder(root, name, _GET)
         path = folder / "poses_bounds.npy"
         rows = _load_rows(path)
         images = list_images(self._find_images(folder))
@@ -74,7 +77,7 @@ class LlffReader:
         for candidate in wanted:
             if candidate.is_dir():
                 return candidate
-        raise BenchError(folder, f"no {wanted[0].name} folder", expected="the scene's images", fix="Fetch them.")
+        raise BenchError(folder, f"no {wanted[0].name} folder", expected="the scene's images", fix=_GET)
 
 
 def build_quarter_reader() -> LlffReader:
