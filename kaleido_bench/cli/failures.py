@@ -23,7 +23,7 @@ EXIT_INTERRUPTED = 130
 
 
 USAGE_ERROR: type[Exception] = typer.BadParameter.__mro__[1]
-"""Click's error of a call that cannot be parsed. typer exports only what derives from it, and has a click of its own."""
+"""Click's error of a call that cannot be parsed. typer (which may bring its own click) exports only its children."""
 
 
 class OneLineGroup(TyperGroup):

@@ -15,23 +15,36 @@ def table(
     run: RunFolders,
     form: Annotated[Format, typer.Option("--format", "-f", help="How the table is written.")] = Format.TEXT,
     convention: ConventionName = None,
+    samples: Annotated[
+        bool, typer.Option("--samples/--no-samples", help="Best and spread of a model with several samples.")
+    ] = True,
+    efficiency: Annotated[
+        bool, typer.Option("--efficiency", help="Seconds, memory, network evaluations and parameters, too.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Results as a table. Ranked after rounding, ties marked; ends with 1 when a run has no result."""
+    """Results as a table. Ranked after rounding, ties marked; ends with 1 when a run has no result.
+
+    Each result is made again from its rows first: one that was edited is refused.
+    """
     from kaleido_bench.cli.folders import find_all_runs
     from kaleido_bench.cli.pairs import Failure, finish, go_on
     from kaleido_bench.predictions import open_run
-    from kaleido_bench.score.results import Result, load_result, result_path
+    from kaleido_bench.score.checking import load_checked_result
+    from kaleido_bench.score.efficiency import Efficiency, load_run_efficiency
+    from kaleido_bench.score.results import Result, result_path
 
     failures: list[Failure] = []
     results: list[Result] = []
+    efficiencies: list[Efficiency] = []
     for folder in find_all_runs(run):
         with go_on(str(folder), failures):
             opened = open_run(folder)
-            path = result_path(opened, convention or opened.record.convention)
-            if not path.is_file():
+            name = convention or opened.record.convention
+            if not result_path(opened, name).is_file():
                 raise IncompleteError(f"{folder}: no result yet. Make it with `kbench score`.")
-            results.append(load_result(path))
+            results.append(load_checked_result(opened, name))
+            efficiencies += [load_run_efficiency(opened)] if efficiency else []
     if results:
-        print_table(results, Format.JSON if json else form)
+        print_table(results, Format.JSON if json else form, samples=samples, efficiencies=efficiencies)
     finish(failures, len(results))

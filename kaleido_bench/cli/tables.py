@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from kaleido_bench.publish.tables import Table
+    from kaleido_bench.score.efficiency import Efficiency
     from kaleido_bench.score.results import Result
 
 # Columns where no terminal and no COLUMNS says how many there are.
@@ -26,14 +27,22 @@ class Format(StrEnum):
     LATEX = "latex"
     CSV = "csv"
     JSON = "json"
+    HTML = "html"
 
 
-def print_table(results: Sequence[Result], form: Format) -> None:
-    """One table of these results on standard output; coloured text on a terminal."""
-    from kaleido_bench.publish import formats
+def print_table(
+    results: Sequence[Result], form: Format, *, samples: bool = True, efficiencies: Sequence[Efficiency] = ()
+) -> None:
+    """One table of these results on standard output; coloured text on a terminal.
+
+    Args:
+        samples: show best and spread where a result has several samples.
+        efficiencies: what predicting took, of those results for which it is to be shown.
+    """
+    from kaleido_bench.publish import formats, html
     from kaleido_bench.publish.tables import build_table
 
-    table = build_table(results)
+    table = build_table(results, samples=samples, efficiencies=efficiencies)
     if form is Format.TEXT:
         _print_text(table)
         return
@@ -42,6 +51,7 @@ def print_table(results: Sequence[Result], form: Format) -> None:
         Format.LATEX: formats.render_latex,
         Format.CSV: formats.render_csv,
         Format.JSON: formats.render_json,
+        Format.HTML: html.render_html,
     }[form]
     typer.echo(render(table).rstrip("\n"))
 

@@ -7,10 +7,18 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from itertools import groupby
 
+from kaleido_bench.publish.efficiency import HEADINGS, EfficiencyRow, write_cells, write_notes
 from kaleido_bench.publish.tables import NOT_SCORED, Cell, Column, Section, Table, TableRow
-from kaleido_bench.publish.words import arrow, find_mark, has_shared_mark, metric_title, write_caption
+from kaleido_bench.publish.words import (
+    Group,
+    arrow,
+    column_title,
+    find_mark,
+    group_columns,
+    has_shared_mark,
+    write_caption,
+)
 
 TABLE_VERSION = 1
 """Of the JSON form."""
@@ -27,8 +35,9 @@ CSV_FIELDS = (
         "metric",
         "references",
     ),
-    *("status", "mean", "rounded", "rank", "views", "scenes", "partial"),
+    *("status", "mean", "rounded", "rank", "views", "scenes", "partial", "statistic", "samples"),
 )
+"""`mean` is the number in full, whatever its `statistic`: of what predicting took, a line for each number."""
 
 
 def render_markdown(table: Table) -> str:
@@ -50,6 +59,8 @@ def render_csv(table: Table) -> str:
         for row in section.rows:
             for column, cell in zip(section.columns, row.cells, strict=True):
                 writer.writerow(_csv_record(section, row, column, cell))
+        for row in section.efficiency:
+            writer.writerows(_csv_efficiency(section, row))
     return buffer.getvalue()
 
 
@@ -57,9 +68,10 @@ def render_json(table: Table) -> str:
     """The table as one JSON document."""
     sections = [
         {
-            **{key: value for key, value in section._asdict().items() if key not in ("columns", "rows")},
+            **{key: value for key, value in section._asdict().items() if key not in ("columns", "rows", "efficiency")},
             "columns": [column._asdict() for column in section.columns],
             "rows": [{**row._asdict(), "cells": [_json_cell(cell) for cell in row.cells]} for row in section.rows],
+            **({"efficiency": [_json_efficiency(row) for row in section.efficiency]} if section.efficiency else {}),
         }
         for section in table.sections
     ]
@@ -71,7 +83,12 @@ def _json_cell(cell: Cell) -> dict[str, object]:
     return {**cell._asdict(), "mean": "inf" if cell.mean == math.inf else cell.mean}
 
 
-def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> dict[str, object]:
+def _json_efficiency(row: EfficiencyRow) -> dict[str, object]:
+    measured = None if row.measurement is None else row.measurement.model_dump(mode="json")
+    return {**row._asdict(), "measurement": measured}
+
+
+def _csv_section(section: Section) -> dict[str, object]:
     return {
         "protocol": section.protocol,
         "version": section.version,
@@ -79,6 +96,30 @@ def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> 
         "convention": section.convention,
         "convention_hash": section.convention_hash,
         "targets": section.targets,
+    }
+
+
+def _csv_efficiency(section: Section, row: EfficiencyRow) -> list[dict[str, object]]:
+    """A line for each number that is known; `status` says of which device."""
+    numbers: list[tuple[str, object, str]] = [
+        ("parameters", row.parameters, ""),
+        ("function-evaluations", row.function_evaluations, ""),
+    ]
+    if row.measurement is not None:
+        device = row.measurement.device or ""
+        fields = ("median_seconds", "mean_seconds", "fit_seconds", "peak_memory")
+        numbers += [(name.replace("_", "-"), getattr(row.measurement, name), device) for name in fields]
+    common = {**_csv_section(section), "model": row.model, "statistic": "cost"}
+    return [
+        {**common, "metric": name, "mean": value, "status": device}
+        for name, value, device in numbers
+        if value is not None
+    ]
+
+
+def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> dict[str, object]:
+    return {
+        **_csv_section(section),
         "model": row.model,
         "metric": column.metric,
         "references": column.references,
@@ -89,6 +130,8 @@ def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> 
         "views": cell.views,
         "scenes": cell.scenes,
         "partial": " ".join(row.partial),
+        "statistic": column.statistic,
+        "samples": column.samples,
     }
 
 
@@ -96,7 +139,7 @@ def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> 
 
 
 def _render_markdown_section(section: Section) -> str:
-    titles = [f"{metric_title(c.metric)} {arrow(c)} ({c.references})" for c in section.columns]
+    titles = [f"{column_title(c)} {arrow(c)}".rstrip() + f" ({c.references})" for c in section.columns]
     lines = [
         f"**{_escape_markdown(section.title)}**",
         "",
@@ -110,7 +153,21 @@ def _render_markdown_section(section: Section) -> str:
     ]
     shared = "; equal after rounding shares a mark" if has_shared_mark(section) else ""
     lines += [f"- **best**, *second*{shared}"] if _has_marks(section) else []
+    lines += _markdown_efficiency(section.efficiency)
     return "\n".join(lines) + "\n"
+
+
+def _markdown_efficiency(rows: Sequence[EfficiencyRow]) -> list[str]:
+    if not rows:
+        return []
+    return [
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        f"|:--{'|--:' * (len(HEADINGS) - 2)}|:--|",
+        *(f"| {' | '.join(map(_escape_markdown, write_cells(row)))} |" for row in rows),
+        "",
+        *(f"- {_escape_markdown(note)}" for note in write_notes(rows)),
+    ]
 
 
 def _markdown_cells(section: Section, row: TableRow) -> list[str]:
@@ -135,18 +192,16 @@ def _escape_markdown(text: str) -> str:
 
 
 def _render_latex_section(section: Section) -> str:
-    groups = [
-        (metric, len(list(found))) for metric, found in groupby(section.columns, key=lambda column: column.metric)
-    ]
+    groups = group_columns(section.columns)
     body = [f"{_latex_row(section, row)} \\\\" for row in section.rows]
     notes = " ".join(f"{_escape_latex(note)}." for note in section.notes)
     lines = [
         "\\begin{table}[t]",
         "\\centering",
         f"\\caption{{{_escape_latex(f'{section.title} ({write_caption(section)}).')}{' ' + notes if notes else ''}}}",
-        f"\\begin{{tabular}}{{l{''.join(' ' + 'r' * size for _, size in groups)}}}",
+        f"\\begin{{tabular}}{{l{''.join(' ' + 'r' * len(group.places) for group in groups)}}}",
         "\\toprule",
-        f"{_latex_titles(section, groups)} \\\\",
+        f"{_latex_titles(groups)} \\\\",
         " ".join(_latex_rules(groups)),
         f"References & {' & '.join(_escape_latex(column.references) for column in section.columns)} \\\\",
         "\\midrule",
@@ -154,26 +209,48 @@ def _render_latex_section(section: Section) -> str:
         "\\bottomrule",
         "\\end{tabular}",
         "\\end{table}",
+        *_latex_efficiency(section),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _latex_titles(section: Section, groups: Sequence[tuple[str, int]]) -> str:
-    better = {column.metric: "\\uparrow" if column.higher_is_better else "\\downarrow" for column in section.columns}
+def _latex_efficiency(section: Section) -> list[str]:
+    """A table of its own."""
+    if not section.efficiency:
+        return []
+    notes = " ".join(f"{_escape_latex(note)}." for note in write_notes(section.efficiency))
+    rows = [" & ".join(map(_escape_latex, write_cells(row))) for row in section.efficiency]
+    return [
+        "",
+        "\\begin{table}[t]",
+        "\\centering",
+        f"\\caption{{{_escape_latex(section.title)}: what predicting took. {notes}}}",
+        f"\\begin{{tabular}}{{l{' r' * (len(HEADINGS) - 2)} l}}",
+        "\\toprule",
+        f"{' & '.join(map(_escape_latex, HEADINGS))} \\\\",
+        "\\midrule",
+        *(f"{row} \\\\" for row in rows),
+        "\\bottomrule",
+        "\\end{tabular}",
+        "\\end{table}",
+    ]
+
+
+def _latex_titles(groups: Sequence[Group]) -> str:
     cells = [
-        f"\\multicolumn{{{size}}}{{c}}{{{_escape_latex(metric_title(metric))} ${better[metric]}$}}"
-        for metric, size in groups
+        f"\\multicolumn{{{len(group.places)}}}{{c}}{{{_escape_latex(column_title(group.first))}{_latex_arrow(group.first)}}}"
+        for group in groups
     ]
     return " & ".join(["", *cells]).lstrip()
 
 
-def _latex_rules(groups: Sequence[tuple[str, int]]) -> list[str]:
-    rules: list[str] = []
-    first = 2
-    for _, size in groups:
-        rules.append(f"\\cmidrule(lr){{{first}-{first + size - 1}}}")
-        first += size
-    return rules
+def _latex_arrow(column: Column) -> str:
+    return {"↑": " $\\uparrow$", "↓": " $\\downarrow$", "": ""}[arrow(column)]
+
+
+def _latex_rules(groups: Sequence[Group]) -> list[str]:
+    # The first column of the table is the name of the model.
+    return [f"\\cmidrule(lr){{{group.places[0] + 2}-{group.places[-1] + 2}}}" for group in groups]
 
 
 def _latex_row(section: Section, row: TableRow) -> str:

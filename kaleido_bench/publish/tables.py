@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
-from kaleido_bench.score.results import MeanRecord, MetricRecord, MetricStatus, Result
+from kaleido_bench.publish.efficiency import EfficiencyRow, build_efficiency_rows
+from kaleido_bench.score.efficiency import Efficiency
+from kaleido_bench.score.results import MetricRecord, MetricStatus, Result
 from kaleido_bench.score.statistics import Targets
 
 DIGITS = {"psnr": 2, "psnr-fg": 2}
@@ -23,12 +25,28 @@ NOT_SCORED = ("weights missing", "no masks")
 """Why an optional metric has no numbers: what it has learned is not here, or a target has no mask."""
 
 
+Statistic = Literal["mean", "best", "spread"]
+"""Of several samples: their mean, which is ranked; the best of each view by the ground truth; their deviation."""
+
+SAMPLE_NOTES = (
+    "best: of the samples of each view the best by that metric, chosen with the ground truth: an oracle, not ranked",
+    "spread: standard deviation over the samples of a view (n - 1), averaged as the mean is",
+)
+
+
 class Column(NamedTuple):
-    """One metric at one place of the reference axis ("1", "3", "6", or "all")."""
+    """One metric at one place of the reference axis ("1", "3", "6", or "all").
+
+    Args:
+        statistic: the mean, or what several samples say beside it.
+        samples: of each view, where `statistic` is of several and all models have as many; else None.
+    """
 
     metric: str
     references: str
     higher_is_better: bool
+    statistic: Statistic = "mean"
+    samples: int | None = None
 
 
 class Cell(NamedTuple):
@@ -74,6 +92,7 @@ class Section(NamedTuple):
     columns: tuple[Column, ...]
     rows: tuple[TableRow, ...]
     notes: tuple[str, ...]
+    efficiency: tuple[EfficiencyRow, ...] = ()
 
 
 class Table(NamedTuple):
@@ -82,17 +101,31 @@ class Table(NamedTuple):
     sections: tuple[Section, ...]
 
 
-def build_table(results: Sequence[Result], targets: Targets | None = None) -> Table:
+def build_table(
+    results: Sequence[Result],
+    targets: Targets | None = None,
+    *,
+    samples: bool = True,
+    efficiencies: Sequence[Efficiency] = (),
+) -> Table:
     """Build the table of some results. Models keep their order.
 
     Args:
         targets: which target views count; None is what each protocol says.
+        samples: show best and spread where a result has several samples.
+        efficiencies: what predicting took, of those results for which it is to be shown.
     """
     groups: dict[tuple[str, str, str], list[Result]] = {}
     for result in results:
         key = (result.protocol.name, result.protocol.hash, result.convention.hash)
         groups.setdefault(key, []).append(result)
-    return Table(tuple(_build_section(group, targets or group[0].protocol.targets) for group in groups.values()))
+    sections = (_build_section(group, targets or group[0].protocol.targets, samples) for group in groups.values())
+    return Table(
+        tuple(
+            section._replace(efficiency=tuple(build_efficiency_rows(group, efficiencies)))
+            for section, group in zip(sections, groups.values(), strict=True)
+        )
+    )
 
 
 def round_mean(metric: str, mean: float) -> str:
@@ -101,12 +134,10 @@ def round_mean(metric: str, mean: float) -> str:
     return text.removeprefix("-") if Decimal(text) == 0 else text
 
 
-def _build_section(results: Sequence[Result], targets: Targets) -> Section:
+def _build_section(results: Sequence[Result], targets: Targets, samples: bool) -> Section:
     protocol, convention = results[0].protocol, results[0].convention
     metrics, left_out = _choose_metrics(results)
-    columns = [
-        Column(metric.name, label, metric.higher_is_better) for metric in metrics for label in protocol.reference_labels
-    ]
+    columns = _build_columns(results, metrics, samples)
     rows = [_build_row(result, columns, targets) for result in results]
     return Section(
         protocol=protocol.name,
@@ -120,7 +151,7 @@ def _build_section(results: Sequence[Result], targets: Targets) -> Section:
         target_views=protocol.target_views,
         columns=tuple(columns),
         rows=tuple(_rank(rows, columns)),
-        notes=tuple(_write_notes(results, targets, left_out)),
+        notes=tuple(_write_notes(results, targets, left_out, any(c.statistic != "mean" for c in columns))),
     )
 
 
@@ -131,22 +162,56 @@ def _choose_metrics(results: Sequence[Result]) -> tuple[list[MetricRecord], list
     return [m for m in metrics if m.name in scored], [m for m in metrics if m.name not in scored]
 
 
+def _build_columns(results: Sequence[Result], metrics: Sequence[MetricRecord], samples: bool) -> list[Column]:
+    """The means of every metric, then, where some model has several samples, their best and their spread."""
+    counts = {mean.samples for result in results for mean in result.sample_means} if samples else set[int]()
+    extra: tuple[Statistic, ...] = ("best", "spread") if counts else ()
+    count = next(iter(counts)) if len(counts) == 1 else None
+    labels = results[0].protocol.reference_labels
+    return [
+        Column(metric.name, label, metric.higher_is_better, statistic, None if statistic == "mean" else count)
+        for statistic in ("mean", *extra)
+        for metric in metrics
+        for label in labels
+    ]
+
+
 def _build_row(result: Result, columns: Sequence[Column], targets: Targets) -> TableRow:
-    means = {(mean.metric, mean.references): mean for mean in result.means if mean.targets == targets}
-    statuses = {metric.name: metric.status for metric in result.metrics}
-    cells = [_build_cell(result, column, means.get((column.metric, column.references)), statuses) for column in columns]
+    values: dict[tuple[str, str, Statistic], _Value] = {
+        (mean.metric, mean.references, "mean"): _Value(mean.mean, mean.views, mean.scenes)
+        for mean in result.means
+        if mean.targets == targets
+    }
+    for each in result.sample_means:
+        if each.targets == targets:
+            values[each.metric, each.references, "best"] = _Value(each.best, each.views, each.scenes)
+            if each.spread is not None:
+                values[each.metric, each.references, "spread"] = _Value(each.spread, each.views, each.scenes)
+    statuses: dict[str, MetricStatus] = {metric.name: metric.status for metric in result.metrics}
+    cells = [
+        _build_cell(result, column, values.get((column.metric, column.references, column.statistic)), statuses)
+        for column in columns
+    ]
     return TableRow(result.model.model, tuple(cells), _describe_incomplete(result), _describe_partial(result))
 
 
-def _build_cell(result: Result, column: Column, mean: MeanRecord | None, statuses: Mapping[str, MetricStatus]) -> Cell:
+class _Value(NamedTuple):
+    """A number, and the views and scenes it is a mean over."""
+
+    number: float
+    views: int
+    scenes: int
+
+
+def _build_cell(result: Result, column: Column, value: _Value | None, statuses: Mapping[str, MetricStatus]) -> Cell:
     if not result.complete:
         return Cell("incomplete", None, None, None, "", None)
     status = statuses.get(column.metric, "scored")
     if status != "scored":
         return Cell(status, None, None, None, "", None)
-    if mean is None:
+    if value is None:
         return Cell("none", None, None, None, "", None)
-    return Cell("value", mean.mean, mean.views, mean.scenes, round_mean(column.metric, mean.mean), None)
+    return Cell("value", *value, round_mean(column.metric, value.number), None)
 
 
 def _describe_incomplete(result: Result) -> str:
@@ -171,7 +236,9 @@ def _rank(rows: Sequence[TableRow], columns: Sequence[Column]) -> list[TableRow]
 
 
 def _rank_column(rows: Sequence[TableRow], place: int, column: Column) -> list[int | None]:
-    """Competition ranks (1, 1, 3) by what is printed."""
+    """Competition ranks (1, 1, 3) by what is printed, of means only: the best sample is nobody's answer."""
+    if column.statistic != "mean":
+        return [None] * len(rows)
     values = [
         Decimal(row.cells[place].text) if row.cells[place].status == "value" and not row.partial else None
         for row in rows
@@ -183,11 +250,14 @@ def _rank_column(rows: Sequence[TableRow], place: int, column: Column) -> list[i
     ]
 
 
-def _write_notes(results: Sequence[Result], targets: Targets, left_out: Sequence[MetricRecord]) -> list[str]:
-    """What a reader must know before comparing two numbers of a section."""
+def _write_notes(
+    results: Sequence[Result], targets: Targets, left_out: Sequence[MetricRecord], several: bool
+) -> list[str]:
+    """What a reader must know before comparing two numbers of a section. `several`: best and spread are shown."""
     protocol = results[0].protocol
     notes = [f"{metric.name}: {metric.status}" for metric in left_out]
     notes += dict.fromkeys(note for result in results for note in result.notes)
+    notes += SAMPLE_NOTES if several else ()
     if protocol.leaked_targets:
         counted = "counted here" if targets == "as-published" else "not counted here"
         notes.append(f"{protocol.leaked_targets} of {protocol.target_views} targets are references too: {counted}")
@@ -197,6 +267,12 @@ def _write_notes(results: Sequence[Result], targets: Targets, left_out: Sequence
             notes.append(f"{model}: partial and not ranked ({', '.join(_describe_partial(result))})")
         if result.samples > 1:
             notes.append(f"{model}: mean over {result.samples} samples a case")
+            if result.sample_means and not any(mean.spread for mean in result.sample_means):
+                notes.append(f"{model}: its samples are all alike")
+        elif result.deterministic:
+            notes.append(f"{model}: deterministic, one sample counted")
+        elif several:
+            notes.append(f"{model}: one sample a case, so neither a best nor a spread")
         if result.scale_sweep is not None:
             scales = ", ".join(f"{scale:g}" for scale in result.scale_sweep.scales)
             notes.append(f"{model}: oracle, the scale of each case chosen among {scales} with the ground truth")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import groupby
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.text import Text
 
+from kaleido_bench.publish.efficiency import HEADINGS, EfficiencyRow, write_cells, write_notes
 from kaleido_bench.publish.tables import NOT_SCORED, Section, Table, TableRow
-from kaleido_bench.publish.words import arrow, find_mark, has_shared_mark, metric_title, write_caption
+from kaleido_bench.publish.words import find_mark, group_columns, has_shared_mark, write_caption
 
 _MARKS = {"best": "¹", "second": "²", "": " "}
 _STYLES = {"best": "bold", "second": "", "": ""}
@@ -58,16 +58,34 @@ def _render_section(section: Section, width: int) -> list[Text]:
         lines.append(Text())
         lines += _render_block(section, block, names, name_width)
     lines += [Text(line, style="dim") for line in _write_legend(section)]
-    return lines
+    return lines + _render_efficiency(section.efficiency)
+
+
+def _render_efficiency(rows: Sequence[EfficiencyRow]) -> list[Text]:
+    """What predicting took, in columns of its own: names at the left, numbers at the right."""
+    if not rows:
+        return []
+    cells = [HEADINGS, *(write_cells(row) for row in rows)]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(HEADINGS))]
+
+    def align(line: Sequence[str]) -> str:
+        ends = (0, len(HEADINGS) - 1)
+        padded = (
+            word.ljust(width) if place in ends else word.rjust(width)
+            for place, (word, width) in enumerate(zip(line, widths, strict=True))
+        )
+        return _GAP.join(padded).rstrip()
+
+    heading, *below = (align(line) for line in cells)
+    rule = _GAP.join("─" * width for width in widths)
+    notes = [Text(note, style="dim") for note in write_notes(rows)]
+    return [Text(), Text(heading, style="bold"), Text(rule, style="dim"), *map(Text, below), *notes]
 
 
 def _plan_groups(section: Section) -> list[_Group]:
     groups: list[_Group] = []
-    places = range(len(section.columns))
-    for _, found in groupby(places, key=lambda place: section.columns[place].metric):
-        members = tuple(found)
-        column = section.columns[members[0]]
-        title = f"{metric_title(column.metric)} {arrow(column)}"
+    for found in group_columns(section.columns):
+        title, members = found.title, found.places
         # A mark follows each number, and a heading stands over the digits.
         longest = max(_longest(section, place) for place in members)
         needed = max(len(title), len(_find_lack(section.rows, members)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Literal, NamedTuple
 
 from kaleido_bench.publish.tables import Cell, Column, Section
@@ -16,9 +18,37 @@ def metric_title(metric: str) -> str:
     return f"{name.upper()}{dash}{variant}"
 
 
+def column_title(column: Column) -> str:
+    """`PSNR`, `PSNR best of 4`, `PSNR spread`."""
+    title = metric_title(column.metric)
+    if column.statistic == "mean":
+        return title
+    return f"{title} spread" if column.statistic == "spread" else f"{title} best of {column.samples or 'N'}"
+
+
 def arrow(column: Column) -> str:
-    """Which way is better."""
+    """Which way is better; a spread has none."""
+    if column.statistic == "spread":
+        return ""
     return "↑" if column.higher_is_better else "↓"
+
+
+class Group(NamedTuple):
+    """Neighbouring columns that differ in the number of references alone, and their places in a row."""
+
+    first: Column
+    places: tuple[int, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{column_title(self.first)} {arrow(self.first)}".rstrip()
+
+
+def group_columns(columns: Sequence[Column]) -> list[Group]:
+    """The groups that a table has headings for."""
+    places = groupby(range(len(columns)), key=lambda place: (columns[place].metric, columns[place].statistic))
+    found = [tuple(members) for _, members in places]
+    return [Group(columns[members[0]], members) for members in found]
 
 
 class Caption(NamedTuple):

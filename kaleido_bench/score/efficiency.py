@@ -16,8 +16,9 @@ from typing import Literal, NamedTuple
 from pydantic import Field
 
 from kaleido_bench.atomic import update_bytes_atomic
+from kaleido_bench.errors import BenchError
 from kaleido_bench.items import plan_items
-from kaleido_bench.predictions import MemoryKind, PredictionRecord, Run, load_prediction_record
+from kaleido_bench.predictions import MemoryKind, PredictionRecord, Run, load_prediction_record, load_run_protocol
 from kaleido_bench.protocol import LoadedProtocol, ProtocolName
 from kaleido_bench.records import Record, Sha256, canonical_json, load_json_record
 
@@ -26,10 +27,10 @@ DIGITS = 6
 
 
 class Measurement(Record):
-    """All predictions that one kind of device made in one precision."""
+    """All predictions that one kind of device made."""
 
     device: str | None = Field(description="with its name; null in runs before it was recorded")
-    precision: str | None
+    precision: str | None = Field(description="of torch; several, joined by ;, where sessions differed")
     items: int = Field(description="predictions: calls of predict")
     views: int = Field(description="target views in them")
     fewest_views: int = Field(description="asked for in one call: the batch a method may use")
@@ -56,12 +57,11 @@ class Efficiency(Record):
 
 class _Setting(NamedTuple):
     device: str | None
-    precision: str | None
     memory_kind: MemoryKind | None
 
 
 def build_efficiency(run: Run, loaded: LoadedProtocol) -> Efficiency:
-    """What the predictions that are there took, by device and precision. Reads each case.json, and no image.
+    """What the predictions that are there took, by device. Reads each case.json, and no image.
 
     Raises:
         BenchError: a case.json that is none.
@@ -72,7 +72,7 @@ def build_efficiency(run: Run, loaded: LoadedProtocol) -> Efficiency:
     for item in items:
         if run.item_folder(item).is_dir():
             record = load_prediction_record(run, item)
-            setting = _Setting(_drop_index(record.device), record.precision, record.memory_kind)
+            setting = _Setting(_drop_index(record.device), record.memory_kind)
             groups.setdefault(setting, []).append(record)
     return Efficiency(
         protocol=run.record.protocol,
@@ -95,14 +95,34 @@ def load_efficiency(path: Path) -> Efficiency:
     return load_json_record(path, Efficiency, what="what a run took", fix="Make it again with `kbench run`.")
 
 
+def load_run_efficiency(run: Run) -> Efficiency:
+    """What a run took: its efficiency.json, or, where it has none yet, the same from its predictions.
+
+    Raises:
+        BenchError: one of them cannot be read, or efficiency.json is of another run.
+    """
+    if not run.efficiency.is_file():
+        return build_efficiency(run, load_run_protocol(run))
+    found = load_efficiency(run.efficiency)
+    if (found.protocol_hash, found.fingerprint) != (run.record.protocol_hash, run.record.fingerprint):
+        raise BenchError(
+            run.efficiency,
+            f"of {found.protocol} {found.model} ({found.fingerprint[:12]})",
+            expected=f"of this run ({run.record.fingerprint[:12]})",
+            fix="Remove it: it is made again from the predictions.",
+        )
+    return found
+
+
 def _measure(setting: _Setting, records: Sequence[PredictionRecord]) -> Measurement:
     views = [len(record.sha256) for record in records]
     seconds = [max(record.seconds - record.fit_seconds, 0.0) for record in records]
     fits = [record.fit_seconds for record in records if record.fit_seconds]
+    precisions = sorted({record.precision for record in records if record.precision not in (None, "no torch")})
     peaks = [record.peak_memory for record in records if record.peak_memory is not None]
     return Measurement(
         device=setting.device,
-        precision=setting.precision,
+        precision="; ".join(precisions) or None,
         items=len(records),
         views=sum(views),
         fewest_views=min(views),

@@ -223,7 +223,7 @@ def build_result(
     partial = {item.key for item in scores.selected} != {item.key for item in planned}
     return Result(
         schema_version=RESULT_VERSION,
-        protocol=_describe_protocol(loaded),
+        protocol=describe_protocol(loaded),
         convention=ConventionReference(name=convention.name, hash=convention.hash),
         model=describe_model(record),
         samples=1 if deterministic else deviations.samples or loaded.protocol.samples,
@@ -371,7 +371,8 @@ def _apply_sweep(loaded: LoadedProtocol, rows: Sequence[Row]) -> tuple[Sequence[
     return keep_chosen(rows, chosen), sweep
 
 
-def _describe_protocol(loaded: LoadedProtocol) -> ProtocolReference:
+def describe_protocol(loaded: LoadedProtocol) -> ProtocolReference:
+    """The question, as a result says it."""
     protocol = loaded.protocol
     return ProtocolReference(
         name=protocol.name,

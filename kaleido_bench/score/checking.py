@@ -1,0 +1,129 @@
+"""Whether a result says what its rows say. A table of numbers that somebody typed is worth nothing.
+
+The rows lie beside the result (`scores/<convention>.parquet`), so its means are made again from them, which takes
+milliseconds, and what it says of protocol, convention and model is compared with run.json. This finds a result that was
+edited, or that is left from other scores. It is no signature: rows can be forged too, and are found out by scoring the
+predictions again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from kaleido_bench.conventions import load_convention
+from kaleido_bench.errors import BenchError
+from kaleido_bench.items import plan_items
+from kaleido_bench.predictions import Run, load_run_protocol
+from kaleido_bench.protocol import LoadedProtocol
+from kaleido_bench.score.results import (
+    Result,
+    describe_model,
+    describe_protocol,
+    load_result,
+    reduce_scores,
+    result_path,
+)
+from kaleido_bench.score.rows import Row, read_rows
+
+TOLERANCE = 1e-9
+"""Relative: sums are exact, and a pooled PSNR takes powers and logarithms that two machines may round apart."""
+
+
+class Difference(NamedTuple):
+    """A field, what the result says, and what its run says."""
+
+    field: str
+    found: JsonValue
+    expected: JsonValue
+
+
+def load_checked_result(run: Run, convention: str) -> Result:
+    """The result of a run under a convention, if its run bears it out.
+
+    Raises:
+        BenchError: there is none, its rows are not there, or it says something else than they and run.json do.
+    """
+    path = result_path(run, convention)
+    result = load_result(path)
+    rows = _read_rows(run, convention, path)
+    first = next(find_differences(run, result, rows), None)
+    if first is not None:
+        raise BenchError(
+            path,
+            f"{first.field} is {_show(first.found)}",
+            expected=f"{_show(first.expected)}, as its run has it",
+            fix=f"It was edited, or is of other scores: make it again with `kbench score {run.path}`.",
+        )
+    return result
+
+
+def find_differences(run: Run, result: Result, rows: Sequence[Row]) -> Iterator[Difference]:
+    """What a result says against its run, the most telling first."""
+    loaded = load_run_protocol(run)
+    convention = load_convention(result.convention.name)
+    plain = result.model_dump(mode="json")
+    yield from _compare("protocol", plain["protocol"], describe_protocol(loaded).model_dump(mode="json"))
+    yield from _compare("convention.hash", plain["convention"]["hash"], convention.hash)
+    yield from _compare("model", plain["model"], describe_model(run.record).model_dump(mode="json"))
+    reduced = reduce_scores(rows, loaded, convention, result.metrics, complete=result.complete)
+    kept = {name: result.model_copy(update={name: value}) for name, value in reduced._asdict().items()}
+    for name, copy in kept.items():
+        yield from _compare(name, plain[name], copy.model_dump(mode="json")[name])
+    yield from _find_extent(run, result, rows, loaded)
+
+
+def _find_extent(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedProtocol) -> Iterator[Difference]:
+    """What a result says of how much it is over."""
+    if not rows:
+        return
+    planned = plan_items(loaded, deterministic=run.record.adapter.deterministic)
+    items = {(row.case, row.sample, row.scale) for row in rows}
+    views = {(row.case, row.sample, row.scale, row.view) for row in rows}
+    whole = items == {(item.case.id, item.sample, item.scale) for item in planned}
+    counts = result.counts
+    scored = sorted(metric.name for metric in result.metrics if metric.status == "scored")
+    yield from _compare("metrics scored", ", ".join(scored), ", ".join(sorted({row.metric for row in rows})))
+    yield from _compare("counts.items_in_protocol", counts.items_in_protocol, len(planned))
+    yield from _compare("counts.items_found", counts.items_found, len(items))
+    yield from _compare("counts.views_found", counts.views_found, len(views))
+    yield from _compare("complete", result.complete, counts.items_found == counts.items_expected)
+    if result.complete:
+        yield from _compare("partial", result.partial, not whole)
+
+
+def _compare(field: str, found: JsonValue, expected: JsonValue) -> Iterator[Difference]:
+    """Two JSON values, to the leaf that differs."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for key in sorted(found.keys() | expected.keys()):
+            yield from _compare(f"{field}.{key}", found.get(key), expected.get(key))
+    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
+        for place, (one, other) in enumerate(zip(found, expected, strict=True)):
+            yield from _compare(f"{field}[{place}]", one, other)
+    elif isinstance(found, float) and isinstance(expected, int | float):
+        if not math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
+            yield Difference(field, found, expected)
+    elif found != expected:
+        yield Difference(field, found, expected)
+
+
+def _read_rows(run: Run, convention: str, path: Path) -> list[Row]:
+    rows = run.scores(convention)
+    if not rows.is_file():
+        raise BenchError(
+            path,
+            f"its rows are not there ({rows})",
+            expected="the rows it was made from, beside it",
+            fix=f"Make both again with `kbench score {run.path}`.",
+        )
+    return read_rows(rows)
+
+
+def _show(value: JsonValue) -> str:
+    if isinstance(value, list):
+        return f"{len(value)} entries"
+    return str(value)
