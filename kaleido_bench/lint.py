@@ -16,10 +16,21 @@ from typing import NamedTuple
 
 from kaleido_bench.cases import Case, CaseIndex, find_repeated
 from kaleido_bench.errors import BenchError
-from kaleido_bench.protocol import LoadedProtocol, load_protocol
+from kaleido_bench.importers import PublishedSplit, build_importer
+from kaleido_bench.importers.archives import open_archive
+from kaleido_bench.protocol import LoadedProtocol, PendingError, load_protocol
 
 MANY_VIEW_FROM = 10
 """References. Few-view evaluations of the field use 1 to 9; a 'few-view' protocol above that is mislabelled."""
+
+
+MOST_COUNTS = 8
+"""Reference counts that a summary lists one by one."""
+
+LEAK = "target-is-reference"
+
+STRICT_NOVEL = "strict-novel"
+"""Ends the name of a leaky protocol's twin, which asks for the same targets but those it shows."""
 
 
 class Severity(StrEnum):
@@ -39,6 +50,20 @@ class Finding(NamedTuple):
     message: str
 
 
+class Leak(NamedTuple):
+    """Targets that are shown."""
+
+    shown: int
+    targets: int
+    scenes_with: int  # a case that shows one
+    scenes: int
+
+    @property
+    def share(self) -> float:
+        """Of the targets, 0 to 1."""
+        return self.shown / self.targets if self.targets else 0.0
+
+
 class KnownCounts(NamedTuple):
     """Counts that a paper states; None where it states none."""
 
@@ -48,15 +73,22 @@ class KnownCounts(NamedTuple):
 
 
 def lint_file(path_or_name: Path | str) -> list[Finding]:
-    """Lints a protocol file or a shipped protocol. One that cannot be loaded is a finding, not an exception."""
+    """Lints a protocol file, a shipped protocol, or a published evaluation index (a JSON file) that is no protocol yet.
+
+    What cannot be loaded is a finding, not an exception.
+    """
     try:
+        if Path(path_or_name).suffix == ".json":
+            return lint_split(build_importer("pixelsplat").read_split(open_archive(Path(path_or_name)), None))
         return lint_protocol(load_protocol(path_or_name))
+    except PendingError as error:
+        return [Finding("ids-pending", Severity.NOTE, None, f"{error.found}: {error.expected}. {error.fix}")]
     except BenchError as error:
         return [Finding("unreadable", Severity.ERROR, None, str(error))]
 
 
 def lint_protocol(loaded: LoadedProtocol, known: KnownCounts | None = None) -> list[Finding]:
-    """All checks over a loaded protocol, errors first."""
+    """All checks over a loaded protocol that need no data, errors first."""
     protocol, cases = loaded.protocol, loaded.cases
     counts = None if isinstance(protocol.reference_counts, str) else protocol.reference_counts
     findings = [
@@ -68,6 +100,20 @@ def lint_protocol(loaded: LoadedProtocol, known: KnownCounts | None = None) -> l
         *(find_count_differences(cases, known) if known else ()),
     ]
     return sort_findings(findings)
+
+
+def lint_split(split: PublishedSplit) -> list[Finding]:
+    """A published index that is no protocol yet: leaks, null entries, and what `lint_cases` finds."""
+    cases = [
+        Case.model_construct(
+            id=f"{question.scene}-{position}",
+            scene=question.scene,
+            references=tuple(map(str, question.references)),
+            targets=tuple(map(str, question.targets)),
+        )
+        for position, question in enumerate(split.questions)
+    ]
+    return sort_findings([*find_leaks(cases, allowed=True), *find_nulls(split), *lint_cases(cases, None)])
 
 
 def lint_cases(cases: Sequence[Case], reference_counts: Sequence[int] | None) -> list[Finding]:
@@ -94,19 +140,80 @@ def sort_findings(findings: Iterable[Finding]) -> list[Finding]:
     return sorted(findings, key=lambda finding: rank[finding.severity])
 
 
+def summarise_findings(findings: Sequence[Finding]) -> list[Finding]:
+    """One finding for each kind of finding: what thousands of cases share is said once, with the first of them."""
+    groups: defaultdict[tuple[Severity, str], list[Finding]] = defaultdict(list)
+    for finding in findings:
+        groups[finding.severity, finding.code].append(finding)
+    return [_summarise(group) for group in groups.values()]
+
+
+def _summarise(group: Sequence[Finding]) -> Finding:
+    whole = [finding for finding in group if finding.case is None]
+    if len(group) == 1 or len(whole) == 1:
+        return whole[0] if whole else group[0]
+    first = group[0]
+    at = f"case '{first.case}': " if first.case else ""
+    return first._replace(case=None, message=f"{len(group)} times, first: {at}{first.message}")
+
+
 def find_leaks(cases: Sequence[Case], *, allowed: bool) -> list[Finding]:
-    """Targets that the model is shown. `allowed` (as-published) makes them warnings: the score rows mark them."""
+    """Targets that the model is shown: how many in all, then each case.
+
+    `allowed` (as-published) makes them warnings: the score rows mark them.
+    """
     severity = Severity.WARNING if allowed else Severity.ERROR
-    return [
-        Finding(
-            "target-is-reference",
-            severity,
-            case.id,
-            f"{len(shown)} of {len(case.targets)} targets are also references: {_few(shown)}",
-        )
-        for case in cases
+    leaks = {
+        position: shown
+        for position, case in enumerate(cases)
         if (shown := sorted(set(case.references) & set(case.targets)))
+    }
+    if not leaks:
+        return []
+    details = [
+        Finding(
+            LEAK,
+            severity,
+            cases[position].id,
+            f"{len(shown)} of {len(cases[position].targets)} targets are also references: {_few(shown)}",
+        )
+        for position, shown in leaks.items()
     ]
+    return [Finding(LEAK, severity, None, _count_leaks(cases)), *details]
+
+
+def measure_leak(cases: Sequence[Case]) -> Leak:
+    """How many targets are also references of their case."""
+    shown = [len(set(case.references) & set(case.targets)) for case in cases]
+    return Leak(
+        sum(shown),
+        sum(len(case.targets) for case in cases),
+        len({case.scene for case, number in zip(cases, shown, strict=True) if number}),
+        len({case.scene for case in cases}),
+    )
+
+
+def _count_leaks(cases: Sequence[Case]) -> str:
+    leak = measure_leak(cases)
+    text = (
+        f"{leak.shown} of {leak.targets} targets ({leak.share:.1%}) are also references, "
+        f"in {leak.scenes_with} of {leak.scenes} scenes"
+    ).replace("%)", " %)")
+    counts = sorted({len(case.references) for case in cases})
+    if not 1 < len(counts) <= MOST_COUNTS:
+        return text
+    shares = [measure_leak([case for case in cases if len(case.references) == count]).share for count in counts]
+    each = ", ".join(f"{count} references {share:.1%}" for count, share in zip(counts, shares, strict=True))
+    return f"{text}; {each.replace('%', ' %')}"
+
+
+def find_nulls(split: PublishedSplit) -> list[Finding]:
+    """Scenes that a published index names and asks nothing of: counts over its keys are not counts of its questions."""
+    if not split.nulls:
+        return []
+    scenes = len({question.scene for question in split.questions})
+    message = f"{split.nulls} of {split.nulls + scenes} scenes are null: nothing is asked of them"
+    return [Finding("null-entries", Severity.WARNING, None, message)]
 
 
 def find_empty(cases: Sequence[Case]) -> list[Finding]:
@@ -228,13 +335,16 @@ def find_same_images(cases: Sequence[Case], sha256: Mapping[str, Mapping[str, st
 
 def find_unpinned(cases: Sequence[Case], index: CaseIndex) -> list[Finding]:
     """Views whose image files or cameras the index does not pin: changed data would go unnoticed."""
+    used = {
+        scene: {view for case in group for view in (*case.references, *case.targets)}
+        for scene, group in _by_scene(cases).items()
+    }
     findings: list[Finding] = []
-    for scene, group in _by_scene(cases).items():
-        used = {view for case in group for view in (*case.references, *case.targets)}
-        for what, pinned in (("image", index.image_sha256), ("camera", index.camera_sha256)):
-            if absent := used - set(pinned.get(scene, {})):
-                message = f"scene '{scene}': {len(absent)} of {len(used)} {what}s have no sha256 in the index"
-                findings.append(Finding(f"{what}-not-pinned", Severity.NOTE, None, message))
+    for what, pinned in (("image", index.image_sha256), ("camera", index.camera_sha256)):
+        absent = sum(len(views - set(pinned.get(scene, {}))) for scene, views in used.items())
+        if absent:
+            message = f"{absent} of {sum(map(len, used.values()))} {what}s have no sha256 in the index"
+            findings.append(Finding(f"{what}-not-pinned", Severity.NOTE, None, message))
     return findings
 
 
@@ -257,6 +367,65 @@ def find_count_differences(cases: Sequence[Case], known: KnownCounts) -> list[Fi
         for name, have, stated in zip(KnownCounts._fields, found, known, strict=True)
         if stated is not None and stated != have
     ]
+
+
+def find_rival_targets(protocols: Sequence[LoadedProtocol]) -> dict[str, list[Finding]]:
+    """Protocols that ask other targets of the same references: a table would call them alike, "<data set>, <N> views".
+
+    Where one leaves out of the targets what the other shows, and does not say so in its name as a strict-novel twin
+    does, both are warned about: DepthSplat's and LagerNVS' DL3DV are such a pair. Other target lists are a note.
+
+    Returns:
+        protocol name -> findings.
+    """
+    asked: defaultdict[tuple[str, frozenset[tuple[str, frozenset[str]]]], list[LoadedProtocol]] = defaultdict(list)
+    for loaded in protocols:
+        if not loaded.protocol.name.endswith(f"-{STRICT_NOVEL}"):
+            questions = frozenset((case.scene, frozenset(case.references)) for case in loaded.cases)
+            asked[loaded.protocol.dataset.name.lower(), questions].append(loaded)
+    findings: dict[str, list[Finding]] = {}
+    for group in asked.values():
+        for loaded in group:
+            others = [other for other in group if other.protocol.name != loaded.protocol.name]
+            if found := _describe_rivals(loaded, others):
+                findings[loaded.protocol.name] = found
+    return findings
+
+
+def _describe_rivals(loaded: LoadedProtocol, others: Sequence[LoadedProtocol]) -> list[Finding]:
+    own = _targets_of(loaded.cases)
+    findings: list[Finding] = []
+    differing: list[str] = []
+    for other in others:
+        theirs = _targets_of(other.cases)
+        if theirs == own:
+            continue
+        name, count = other.protocol.name, sum(map(len, theirs.values()))
+        if _without_references(own) == _without_references(theirs):
+            message = (
+                f"{name} is asked of the same references of the same scenes and has {count} targets instead of "
+                f"{sum(map(len, own.values()))}: they differ in targets that are references, and in no name of a table"
+            )
+            findings.append(Finding("rival-targets", Severity.WARNING, None, message))
+        else:
+            differing.append(f"{name} ({count})")
+    if differing:
+        message = f"other targets of the same references: {_few(sorted(differing))}; numbers do not compare"
+        findings.append(Finding("other-targets", Severity.NOTE, None, message))
+    return findings
+
+
+def _targets_of(cases: Sequence[Case]) -> dict[tuple[str, frozenset[str]], set[str]]:
+    targets: defaultdict[tuple[str, frozenset[str]], set[str]] = defaultdict(set)
+    for case in cases:
+        targets[case.scene, frozenset(case.references)] |= set(case.targets)
+    return dict(targets)
+
+
+def _without_references(
+    targets: Mapping[tuple[str, frozenset[str]], set[str]],
+) -> dict[tuple[str, frozenset[str]], set[str]]:
+    return {key: asked - key[1] for key, asked in targets.items()}
 
 
 def _by_scene(cases: Sequence[Case]) -> dict[str, list[Case]]:

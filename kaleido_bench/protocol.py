@@ -12,7 +12,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from kaleido_bench.cases import Case, CaseIndex, find_repeated, load_index
 from kaleido_bench.conventions import Convention, ConventionName, MetricName, find_conventions, load_convention
@@ -30,6 +40,7 @@ from kaleido_bench.records import (
     sha256_hex,
     suggest,
 )
+from kaleido_bench.shipped import find_protocols
 from kaleido_bench.yaml_lines import parse_yaml
 
 UNHASHED_FIELDS = frozenset({"title", "sources", "known_problems", "index"})
@@ -51,11 +62,55 @@ class Dataset(Record):
     revision: str = Field(min_length=1, description="which state of the data: a commit, a release, a date")
 
 
+class CompletedFrom(Record):
+    """The published file from which the view ids of a pending protocol were read."""
+
+    kind: str = Field(min_length=1, description="the importer, as `kbench import-split` names it")
+    file: str = Field(min_length=1, description="its name, without the folder")
+    sha256: Sha256 = Field(description="of the file's bytes; of a folder, see kaleido_bench.importers.archives")
+
+
 class IndexFile(Record):
     """The frozen case index."""
 
     file: str = Field(min_length=1, description="path of the JSON file, relative to this YAML file")
     sha256: Sha256 = Field(description="of the file's bytes, as sha256sum prints it")
+    completed_from: CompletedFrom | None = Field(default=None, description="where `kbench import-split` read its ids")
+
+    @model_serializer(mode="wrap")
+    def _leave_out_default(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Runs keep their protocol: those of protocols that nothing completed stay as they were.
+        fields = cast("dict[str, Any]", handler(self))
+        return {key: value for key, value in fields.items() if key != "completed_from" or value is not None}
+
+
+class ExpectedCounts(Record):
+    """What is known of a split whose view ids are not at hand: an import that does not match it is refused."""
+
+    scenes: int | None = Field(ge=1, description="scenes, each with every one of `reference_counts`; null: not stated")
+    targets: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        description="targets of a case, one number for each of `reference_counts`; null: not stated, or by scene"
+    )
+
+
+class PendingIndex(Record):
+    """Stands where an index will be: the view ids are published somewhere, and the user has to bring them."""
+
+    ids: Literal["pending"]
+    completed_by: str = Field(min_length=1, description="the importer, as `kbench import-split` names it")
+    entry: str = Field(min_length=1, description="the split's name inside the published file")
+    obtain: str = Field(min_length=1, description="which file it is and where it is published")
+    expected: ExpectedCounts
+
+
+def _index_tag(value: Any) -> str:
+    pending = isinstance(value, PendingIndex) or (isinstance(value, dict) and "ids" in value)
+    return "pending" if pending else "frozen"
+
+
+AnyIndex = Annotated[
+    Annotated[IndexFile, Tag("frozen")] | Annotated[PendingIndex, Tag("pending")], Discriminator(_index_tag)
+]
 
 
 class GivenCameras(Record):
@@ -111,7 +166,7 @@ class Protocol(Record):
     level: Literal["object", "scene"]
     regime: Literal["few-view", "many-view"]
     dataset: Dataset
-    index: IndexFile
+    index: AnyIndex
     reference_counts: tuple[Annotated[int, Field(ge=1)], ...] | Literal["all"] = Field(
         description="the axis of the tables: numbers of reference views, ascending; or 'all' where every view that is "
         "no target is a reference, so that the number differs from scene to scene"
@@ -139,6 +194,20 @@ class Protocol(Record):
                 fix="Sort it and drop what repeats.",
             )
         return counts
+
+    @model_validator(mode="after")
+    def _check_expected(self) -> Protocol:
+        if not isinstance(self.index, PendingIndex):
+            return self
+        counts, targets = self.reference_counts, self.index.expected.targets
+        if isinstance(counts, str) or (targets is not None and len(targets) != len(counts)):
+            found = "all" if isinstance(counts, str) else f"{len(counts)} numbers"
+            raise RefusedError(
+                f"index.expected.targets {targets} beside reference_counts of {found}",
+                expected="numbers of reference views, and as many numbers of targets or null",
+                fix="Correct one of the two lists.",
+            )
+        return self
 
     @field_validator("metrics", "optional_metrics")
     @classmethod
@@ -183,10 +252,37 @@ class LoadedProtocol:
         return ALL_OTHERS if isinstance(self.protocol.reference_counts, str) else str(len(case.references))
 
 
+class PendingError(BenchError):
+    """A protocol whose view ids are not at hand was to be used; the message names the command that completes it."""
+
+    def __init__(self, protocol: Protocol, index: PendingIndex) -> None:
+        super().__init__(
+            f"protocol '{protocol.name}'",
+            "its view ids are pending",
+            expected=f"the ids of {index.entry}, from {index.obtain}",
+            fix=f"With that as FILE, run `{completing_command(protocol.name, index)}`.",
+        )
+
+
+def completing_command(name: str, index: PendingIndex) -> str:
+    """The command that makes an ordinary protocol of a pending one."""
+    file = f"{name.replace('/', '-')}.yaml"
+    return f"kbench import-split {index.completed_by} FILE --protocol {name} -o {file}"
+
+
 def protocol_hash(protocol: Protocol, index: CaseIndex) -> str:
     """sha256 over the canonical form of protocol (all fields but `UNHASHED_FIELDS`) and index."""
-    fields = protocol.model_dump(mode="json", exclude=set(UNHASHED_FIELDS))
-    return sha256_hex(canonical_json({"protocol": fields, "index": index.canonical()}))
+    return sha256_hex(canonical_json({"protocol": hashed_fields(protocol), "index": index.canonical()}))
+
+
+def fields_hash(protocol: Protocol) -> str:
+    """sha256 over the canonical form of a protocol's fields alone: the identity of one whose index is pending."""
+    return sha256_hex(canonical_json({"protocol": hashed_fields(protocol)}))
+
+
+def hashed_fields(protocol: Protocol) -> dict[str, Any]:
+    """The fields that can move a number: all but `UNHASHED_FIELDS`."""
+    return protocol.model_dump(mode="json", exclude=set(UNHASHED_FIELDS))
 
 
 def protocol_json_schema() -> dict[str, Any]:
@@ -199,19 +295,6 @@ def format_scale(scale: float) -> str:
     return f"{scale:.12g}"
 
 
-def protocols_folder() -> Path:
-    """Where the shipped protocols are: inside an installed wheel, or beside the package in a checkout."""
-    package = Path(__file__).resolve().parent
-    inside = package / "protocols"
-    return inside if inside.is_dir() else package.parent / "protocols"
-
-
-def find_protocols(folder: Path | None = None) -> dict[str, Path]:
-    """The protocols that ship with the package, by name (`quickstart`, `real/llff-few`)."""
-    root = folder or protocols_folder()
-    return {path.relative_to(root).with_suffix("").as_posix(): path for path in sorted(root.rglob("*.yaml"))}
-
-
 def load_protocol(path_or_name: Path | str) -> LoadedProtocol:
     """Loads a protocol and its frozen index, and checks that they fit together.
 
@@ -220,11 +303,33 @@ def load_protocol(path_or_name: Path | str) -> LoadedProtocol:
 
     Raises:
         BenchError: no such protocol; or it, its index, or both together are wrong. It names `file:line`.
+        PendingError: its view ids are not at hand (a BenchError too).
+    """
+    protocol, path = read_protocol(path_or_name)
+    if isinstance(protocol.index, PendingIndex):
+        raise PendingError(protocol, protocol.index)
+    index = load_index(path.parent / protocol.index.file, protocol.index.sha256)
+    return build_protocol(protocol, index, path=path)
+
+
+class ProtocolFile(NamedTuple):
+    """A protocol's record and its file."""
+
+    protocol: Protocol
+    path: Path
+
+
+def read_protocol(path_or_name: Path | str) -> ProtocolFile:
+    """Reads a protocol's record without its cases: quick, and possible where the ids are pending.
+
+    Raises:
+        BenchError: no such protocol, or its fields are wrong; the message names `file:line`.
     """
     path = _resolve(path_or_name)
     protocol = load_yaml_record(path, Protocol, what="a protocol file", fix="See `kbench list protocols`.")
-    index = load_index(path.parent / protocol.index.file, protocol.index.sha256)
-    return build_protocol(protocol, index, path=path)
+    if isinstance(protocol.index, PendingIndex):  # else `build_protocol` checks what needs the cases too
+        _check_convention(protocol, _Where(protocol.name, path))
+    return ProtocolFile(protocol, path)
 
 
 def build_protocol(protocol: Protocol, index: CaseIndex, *, path: Path | None) -> LoadedProtocol:

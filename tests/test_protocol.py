@@ -16,13 +16,17 @@ from kaleido_bench.cases import Case, CaseIndex
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import (
     UNHASHED_FIELDS,
+    PendingError,
+    PendingIndex,
     Protocol,
-    find_protocols,
+    fields_hash,
     load_protocol,
     protocol_hash,
     protocol_json_schema,
+    read_protocol,
 )
 from kaleido_bench.records import parse_yaml_record
+from kaleido_bench.shipped import find_protocols
 
 FIELDS: dict[str, Any] = {
     "schema_version": 1,
@@ -291,7 +295,8 @@ def test_shipped_protocols_are_found_by_name_and_name_themselves() -> None:
     shipped = find_protocols()
     assert "real/llff-few" in shipped
     for name in shipped:
-        assert load_protocol(name).protocol.name == name
+        assert read_protocol(name).protocol.name == name
+    assert not [name for name in shipped if name.startswith("suites/")]
 
 
 def test_protocols_are_found_in_any_folder(tmp_path: Path) -> None:
@@ -309,3 +314,53 @@ def test_the_json_schema_knows_every_field() -> None:
         for name, item in schema["properties"].items()
         if name in ("reference_counts", "targets")
     )
+
+
+# Protocols whose view ids the user brings
+
+
+def test_a_pending_protocol_is_read_but_not_loaded() -> None:
+    protocol = read_protocol("seva/wildrgbd-oh").protocol
+    assert isinstance(protocol.index, PendingIndex)
+    assert protocol.index.expected.targets == (18, 15) and protocol.reference_counts == (3, 6)
+    with pytest.raises(PendingError) as caught:
+        load_protocol("seva/wildrgbd-oh")
+    assert caught.value.found == "its view ids are pending"
+    assert "wildgbd/hard, from benchmark.zip" in caught.value.expected
+    assert "kbench import-split seva FILE --protocol seva/wildrgbd-oh -o seva-wildrgbd-oh.yaml" in caught.value.fix
+
+
+PENDING = {
+    "ids": "pending",
+    "completed_by": "seva",
+    "entry": "llff",
+    "obtain": "a zip",
+    "expected": {"scenes": 8, "targets": None},
+}
+
+
+def test_where_the_ids_come_from_is_no_part_of_the_hash() -> None:
+    frozen = parse({**FIELDS, "index": {"file": "a.json", "sha256": "0" * 64}})
+    origin = {"kind": "seva", "file": "benchmark.zip", "sha256": "1" * 64}
+    completed = parse({**FIELDS, "index": {"file": "b.json", "sha256": "2" * 64, "completed_from": origin}})
+    pending = parse({**FIELDS, "index": PENDING})
+    assert fields_hash(frozen) == fields_hash(completed) == fields_hash(pending)
+    assert "completed_from" not in frozen.model_dump(mode="json")["index"]
+    assert completed.model_dump(mode="json")["index"]["completed_from"] == origin
+
+
+@pytest.mark.parametrize(
+    ("index", "words"),
+    [
+        ({**PENDING, "ids": "known"}, ["index.ids", "pending"]),
+        ({**PENDING, "expected": {"scenes": 8, "targets": [3]}}, ["index.expected.targets", "2 numbers"]),
+        ({**PENDING, "expected": {"scenes": 0, "targets": None}}, ["index.expected.scenes"]),
+        ({key: value for key, value in PENDING.items() if key != "obtain"}, ["'obtain' is missing"]),
+        ({"file": "a.json", "sha256": "0" * 64, "fille": "b"}, ["unknown key 'fille'", "'file'"]),
+    ],
+)
+def test_a_wrong_index_is_refused(index: dict[str, Any], words: list[str]) -> None:
+    with pytest.raises(BenchError) as caught:
+        parse({**FIELDS, "index": index})
+    for word in words:
+        assert word in str(caught.value)

@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
-from kaleido_bench.cli.options import Json, Protocols
+from kaleido_bench.cli.options import Json
 from kaleido_bench.cli.printing import print_rows
-from kaleido_bench.errors import IncompleteError
+from kaleido_bench.errors import BenchError, IncompleteError
+
+if TYPE_CHECKING:
+    from kaleido_bench.lint import Finding
+    from kaleido_bench.protocol import LoadedProtocol
 
 
-def lint(protocol: Protocols, json: Json = False) -> None:
+def lint(
+    protocol: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[PROTOCOL]",
+            help="Protocol files, names, or published evaluation indices (.json). Default: all protocols that ship.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Check against the data sets too: ids, cameras, near-duplicates."),
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every case, not one line for each fault.")] = False,
+    json: Json = False,
+) -> None:
     """Check protocols for faults. Leaks, duplicates, moving targets; ends with 1 when there is an error."""
-    from kaleido_bench.lint import Severity, lint_file
+    from kaleido_bench.lint import Severity
+    from kaleido_bench.shipped import find_protocols
 
-    findings = [(name, finding) for name in protocol for finding in lint_file(name)]
+    if data is not None and not data.is_dir():
+        raise BenchError(
+            "--data", f"no such folder {data}", expected="the folder of the data sets", fix="Correct the path."
+        )
+    names = list(dict.fromkeys(protocol or find_protocols()))
+    findings = find_all(names, data, verbose=verbose)
     rows: list[dict[str, object]] = [
         {
             "severity": str(finding.severity),
@@ -26,6 +55,43 @@ def lint(protocol: Protocols, json: Json = False) -> None:
     ]
     print_rows(rows, as_json=json, empty="nothing found")
     errors = sum(finding.severity is Severity.ERROR for _, finding in findings)
-    typer.echo(f"linted {len(protocol)}: errors {errors}, warnings and notes {len(findings) - errors}", err=True)
+    typer.echo(f"linted {len(names)}: errors {errors}, warnings and notes {len(findings) - errors}", err=True)
     if errors:
         raise IncompleteError(f"errors: {errors}, see above")
+
+
+def find_all(names: Sequence[str], data: Path | None, *, verbose: bool) -> list[tuple[str, Finding]]:
+    """What is wrong with each of these, and between them."""
+    from kaleido_bench.lint import find_rival_targets, sort_findings, summarise_findings
+    from kaleido_bench.lint_data import lint_data
+
+    found: dict[str, list[Finding]] = {}
+    loaded: dict[str, LoadedProtocol] = {}
+    for name in names:
+        findings, protocol = _lint_one(name)
+        if protocol is not None:
+            loaded[name] = protocol
+            findings += lint_data(protocol, data) if data is not None else []
+        found[name] = findings
+    rivals = find_rival_targets(list(loaded.values()))
+    for name, protocol in loaded.items():
+        found[name] += rivals.get(protocol.protocol.name, [])
+    return [
+        (name, finding)
+        for name, findings in found.items()
+        for finding in sort_findings(findings if verbose else summarise_findings(findings))
+    ]
+
+
+def _lint_one(name: str) -> tuple[list[Finding], LoadedProtocol | None]:
+    """The findings without data, and the protocol where it could be loaded: loading a large index takes a second."""
+    from kaleido_bench.lint import lint_file, lint_protocol
+    from kaleido_bench.protocol import load_protocol
+
+    if not name.endswith(".json"):
+        try:
+            loaded = load_protocol(name)
+        except BenchError:
+            return lint_file(name), None
+        return lint_protocol(loaded), loaded
+    return lint_file(name), None

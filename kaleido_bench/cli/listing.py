@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +19,7 @@ class Kind(StrEnum):
     """What can be listed."""
 
     PROTOCOLS = "protocols"
+    SUITES = "suites"
     MODELS = "models"
     DATASETS = "datasets"
     CONVENTIONS = "conventions"
@@ -29,40 +32,69 @@ def list_things(
     out: Out = Path("runs"),
     json: Json = False,
 ) -> None:
-    """What there is, one line each. Protocols, models, datasets, conventions or runs."""
+    """What there is, one line each. Protocols, suites, models, datasets, conventions or runs."""
     rows = {
         Kind.PROTOCOLS: list_protocols,
+        Kind.SUITES: list_suites,
         Kind.MODELS: list_models,
         Kind.DATASETS: lambda: list_datasets(data),
         Kind.CONVENTIONS: list_conventions,
         Kind.RUNS: lambda: list_runs(out),
     }[kind]()
-    print_rows(rows, as_json=json, empty=f"no {kind}" + (f" below {out}" if kind is Kind.RUNS else ""))
+    shown = rows if json else [_for_people(kind, row) for row in rows]
+    print_rows(shown, as_json=json, empty=f"no {kind}" + (f" below {out}" if kind is Kind.RUNS else ""))
     if broken := [str(row["run"]) for row in rows if row.get("problem")]:
         raise IncompleteError(f"cannot be read: {', '.join(broken)}")
 
 
+_ONLY_IN_JSON = {Kind.PROTOCOLS: {"level", "regime", "version"}, Kind.DATASETS: {"folder", "get"}}
+"""Columns that would push the title off the screen."""
+
+
+def _for_people(kind: Kind, row: Mapping[str, object]) -> dict[str, object]:
+    return {key: value for key, value in row.items() if key not in _ONLY_IN_JSON.get(kind, set())}
+
+
 def list_protocols() -> list[dict[str, object]]:
     """The protocols that ship with the package."""
-    from kaleido_bench.protocol import find_protocols, load_protocol
+    from kaleido_bench.catalogue import list_catalogue
 
-    rows: list[dict[str, object]] = []
-    for name, path in find_protocols().items():
-        loaded = load_protocol(path)
-        rows.append(
-            {
-                "protocol": name,
-                "version": loaded.protocol.version,
-                "level": loaded.protocol.level,
-                "regime": loaded.protocol.regime,
-                "references": list(loaded.reference_labels),
-                "scenes": len({case.scene for case in loaded.cases}),
-                "cases": len(loaded.cases),
-                "hash": loaded.hash[:12],
-                "title": loaded.protocol.title,
-            }
-        )
-    return rows
+    return [
+        {
+            "protocol": each.name,
+            "references": list(each.references),
+            "scenes": each.scenes,
+            "cases": each.cases,
+            "targets": each.targets,
+            "ids": each.ids,
+            "rule": each.rule,
+            "level": each.level,
+            "regime": each.regime,
+            "version": each.version,
+            "hash": each.hash[:12],
+            "title": each.title,
+        }
+        for each in list_catalogue()
+    ]
+
+
+def list_suites() -> list[dict[str, object]]:
+    """The suites that ship with the package."""
+    from kaleido_bench.catalogue import list_catalogue
+    from kaleido_bench.shipped import find_suites
+    from kaleido_bench.suites import load_suite
+
+    pending = {each.name for each in list_catalogue() if each.ids == "pending"}
+    suites = [load_suite(name) for name in find_suites()]
+    return [
+        {
+            "suite": suite.name,
+            "protocols": len(suite.protocols),
+            "ids pending": sum(name in pending for name in suite.protocols),
+            "title": suite.title,
+        }
+        for suite in suites
+    ]
 
 
 def list_models() -> list[dict[str, object]]:
@@ -82,34 +114,57 @@ def list_models() -> list[dict[str, object]]:
 
 
 def list_datasets(data_dir: Path | None) -> list[dict[str, object]]:
-    """The data sets that the shipped protocols read, and how many of the scenes they name are here."""
-    from kaleido_bench.data.readers import build_reader, resolve_root
-    from kaleido_bench.protocol import find_protocols, load_protocol
+    """The data sets of the field and of the shipped protocols, and how many of the scenes they name are here."""
+    from kaleido_bench.catalogue import list_catalogue
+    from kaleido_bench.data.datasets import DATASETS, datasets_of
 
-    wanted: dict[tuple[str, str, str], set[str]] = {}
-    for path in find_protocols().values():
-        loaded = load_protocol(path)
-        dataset = loaded.protocol.dataset
-        key = (dataset.name, dataset.reader, dataset.root)
-        wanted.setdefault(key, set()).update(case.scene for case in loaded.cases)
+    used: dict[tuple[str, str, str], list[str]] = {}
+    for each in list_catalogue():
+        used.setdefault((each.data, each.reader, each.root), []).append(each.name)
     rows: list[dict[str, object]] = []
-    for (name, reader, root), scenes in sorted(wanted.items()):
-        try:
-            folder = resolve_root(root, data_dir)
-            here = scenes & set(build_reader(reader).scene_names(folder))
-            where: str | None = str(folder)
-        except BenchError:
-            here, where = set[str](), None
+    for (name, reader, root), protocols in sorted(used.items()):
+        known = DATASETS.get(name) or DATASETS.get(next(iter(datasets_of(reader)), ""))
         rows.append(
             {
                 "data set": name,
                 "reader": reader,
                 "root": root,
-                "scenes": f"{len(here)} of {len(scenes)}",
-                "folder": where,
+                "protocols": len(protocols),
+                **_count_scenes(protocols, reader, root, data_dir),
+                "licence": None if known is None else known.licence,
+                "get": None if known is None else f"{known.get} See {known.homepage}",
             }
         )
+    for name, known in DATASETS.items():
+        if name not in {key[0] for key in used}:
+            rows.append(
+                {
+                    **dict.fromkeys(rows[0]),
+                    "data set": name,
+                    "reader": known.readers[0],
+                    "protocols": 0,
+                    "licence": known.licence,
+                    "get": f"{known.get} See {known.homepage}",
+                }
+            )
     return rows
+
+
+def _count_scenes(protocols: Sequence[str], reader: str, root: str, data_dir: Path | None) -> dict[str, object]:
+    """Scenes here, of those the protocols name; nothing is counted where the data set is not here at all."""
+    from kaleido_bench.data.readers import build_reader, resolve_root
+    from kaleido_bench.protocol import PendingError, load_protocol
+
+    try:
+        folder = resolve_root(root, data_dir)
+        here = set(build_reader(reader).scene_names(folder))
+    except BenchError:
+        return {"scenes": None, "folder": None}
+    wanted: set[str] = set()
+    for name in protocols:
+        with suppress(PendingError):
+            wanted |= {case.scene for case in load_protocol(name).cases}
+    return {"scenes": f"{len(here & wanted)} of {len(wanted)}", "folder": str(folder)}
 
 
 def list_conventions() -> list[dict[str, object]]:

@@ -15,6 +15,19 @@ if TYPE_CHECKING:
 Protocols = Annotated[
     list[str], typer.Argument(metavar="PROTOCOL", help="Protocol files, or names from `kbench list protocols`.")
 ]
+ProtocolsOrSuites = Annotated[
+    list[str],
+    typer.Argument(metavar="PROTOCOL", help="Protocol files, names from `kbench list protocols`, or a suite's name."),
+]
+CompletedFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--completed",
+        metavar="DIR",
+        envvar="KBENCH_PROTOCOLS",
+        help="Protocols made by `kbench import-split`; each takes the place of the pending one of its name.",
+    ),
+]
 Models = Annotated[
     list[str],
     typer.Option("--model", "-m", metavar="NAME[@VARIANT]", help="From `kbench list models`. Give it again for more."),

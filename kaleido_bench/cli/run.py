@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kaleido_bench.cli.options import (
+    CompletedFolder,
     Data,
     Device,
     Json,
@@ -16,7 +17,7 @@ from kaleido_bench.cli.options import (
     ModelArgs,
     Models,
     Out,
-    Protocols,
+    ProtocolsOrSuites,
     References,
     Samples,
     Scenes,
@@ -32,7 +33,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 
 def run(
-    protocol: Protocols,
+    protocol: ProtocolsOrSuites,
     model: Models,
     model_arg: ModelArgs = None,
     data: Data = None,
@@ -45,12 +46,15 @@ def run(
     workers: WorkerCount = 1,
     dry_run: DryRun = False,
     json: Json = False,
+    completed: CompletedFolder = None,
 ) -> None:
     """Predict, score, print the table. What is there is not made again: the same call finishes an interrupted one."""
     from kaleido_bench.cli import pairs
+    from kaleido_bench.cli.suites import expand, naming_not_run
 
+    wanted = expand(protocol, completed, data)
     call = pairs.build_call(
-        protocol,
+        wanted.protocols,
         model,
         parse_model_args(model_arg),
         data_dir=data,
@@ -59,10 +63,11 @@ def run(
         workers=workers,
         deviations=parse_deviations(references, scenes, samples, limit),
     )
-    if dry_run:
-        print_plan(call, as_json=json)
-    else:
-        run_call(call, as_json=json)
+    with naming_not_run(wanted):
+        if dry_run:
+            print_plan(call, as_json=json)
+        else:
+            run_call(call, as_json=json)
 
 
 def run_call(call: Call, *, as_json: bool) -> None:

@@ -48,7 +48,7 @@ def test_list_protocols_names_every_shipped_one(kbench: Kbench) -> None:
     shipped = {
         path.relative_to(ROOT / "protocols").with_suffix("").as_posix() for path in (ROOT / "protocols").rglob("*.yaml")
     }
-    assert {row["protocol"] for row in rows} == shipped
+    assert {row["protocol"] for row in rows} == {name for name in shipped if not name.startswith("suites/")}
     few = next(row for row in rows if row["protocol"] == "real/objects-few")
     assert few["references"] == ["1", "3", "6"] and len(few["hash"]) == 12
     lines = kbench("list", "protocols").out.splitlines()
@@ -65,10 +65,11 @@ def test_list_models(kbench: Kbench, toys: Path) -> None:
 def test_list_datasets_with_and_without_data(kbench: Kbench, data_dir: Path) -> None:
     missing = json.loads(kbench("list", "datasets", "--json").out)
     there = json.loads(kbench("list", "datasets", "--json", "--data", data_dir).out)
-    real = [row for row in there if not row["root"].startswith("package:")]
-    assert real and all(row["folder"] for row in real)
-    assert all(row["scenes"].split(" of ")[0] == row["scenes"].split(" of ")[1] for row in there)
-    assert [row["folder"] for row in missing if not row["root"].startswith("package:")] == [None] * len(real)
+    here = [row for row in there if row["folder"] and row["root"] != "package:quickstart"]
+    assert {"real-llff", "real-objects", "real-scenes"} <= {row["data set"] for row in here}
+    assert all(row["scenes"].split(" of ")[0] == row["scenes"].split(" of ")[1] for row in here)
+    assert [row["data set"] for row in missing if row["folder"]] == ["quickstart"]
+    assert all(row["get"] for row in there if row["data set"] in ("re10k", "llff", "objaverse"))
 
 
 def test_list_conventions(kbench: Kbench) -> None:
@@ -162,7 +163,7 @@ def test_an_interrupt_ends_with_130(kbench: Kbench, monkeypatch: pytest.MonkeyPa
     def interrupt(*words: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("kaleido_bench.protocol.find_protocols", interrupt)
+    monkeypatch.setattr("kaleido_bench.catalogue.find_protocols", interrupt)
     ended = kbench("list", "protocols")
     assert ended.code == 130
     assert ended.err.startswith("kbench: interrupted")

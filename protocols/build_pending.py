@@ -1,0 +1,473 @@
+"""Writes the protocols whose view ids the user has to bring: `python protocols/build_pending.py [--out DIR]`.
+
+Everything that is known of them stands here. `kbench import-split` completes them from what their authors published.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import JsonValue
+
+from kaleido_bench.authoring import render_yaml
+from kaleido_bench.protocol import Protocol
+from kaleido_bench.records import parse_yaml_record
+
+FOLDER = Path(__file__).resolve().parent
+HEADER = "# Written by protocols/build_pending.py. Do not edit: change the script, run it again.\n"
+
+SEVA_ZIP = "benchmark.zip of github.com/Stability-AI/stable-virtual-camera/releases/tag/benchmark"
+RECONFUSION_FOLDER = (
+    "the folder 10oT2_OQ9Sjh5wlfJQoGx2y7ZKYwpgNg5 of Google Drive that reconfusion.github.io links as its data splits"
+)
+SWEEP: JsonValue = {"policy": "scale-sweep", "scales": [round(0.1 * step, 1) for step in range(1, 21)]}
+GIVEN: JsonValue = {"policy": "given"}
+
+SEVA_SOURCES = (
+    "split, preparation: Stability-AI/stable-virtual-camera, benchmark/README.md",
+    "counts: SEVA (Zhou et al. 2025, arXiv 2503.14489), Table 7",
+    "metrics: Stability-AI/stable-virtual-camera#53",
+)
+SEVA_PROBLEMS = (
+    "SEVA resizes by torch's area filter, which averages whole pixels; ours (box) weighs pixels that it cuts.",
+    "No metric code was published: see `kbench metrics show seva` for what nobody knows of the convention.",
+)
+SWEPT = (
+    "Oracle: the unit of length is swept over 0.1 ... 2.0 and the best of 20 predictions counts, as SEVA does with one "
+    "input (docs/CLI_USAGE.md)."
+)
+LATER_RESIZE = "SEVA predicts at 576x576 and resizes to 256x256 before metrics; here predictions are made at 256x256."
+LATER_CROP = (
+    "SEVA predicts with the shortest side at 576 and crops the centre before metrics; here the crop comes first."
+)
+RENDERS = "Neither renders nor cameras were published ({}); whoever has other renders has another data set."
+
+
+class Split(NamedTuple):
+    """One pending protocol."""
+
+    name: str
+    title: str
+    kind: str
+    entry: str
+    data: str
+    level: str
+    counts: tuple[int, ...]
+    scenes: int | None
+    targets: tuple[int, ...] | None
+    size: tuple[int, int]
+    cameras: JsonValue
+    convention: str
+    metrics: tuple[str, ...]
+    filter: str
+    sources: tuple[str, ...]
+    problems: tuple[str, ...]
+    root: str
+    obtain: str
+    optional: tuple[str, ...] = ()
+
+
+def seva(
+    name: str,
+    title: str,
+    entry: str,
+    data: str,
+    level: str,
+    counts: Sequence[int],
+    scenes: int,
+    targets: Sequence[int] | None = None,
+    *,
+    size: int = 576,
+    problems: Sequence[str] = (),
+) -> Split:
+    """One split of SEVA's benchmark. A single input is swept over scales, as SEVA's single-input rows are."""
+    swept = tuple(counts) == (1,)
+    return Split(
+        name=f"seva/{name}",
+        title=f"SEVA, {title}",
+        kind="seva",
+        entry=entry,
+        data=data,
+        level=level,
+        counts=tuple(counts),
+        scenes=scenes,
+        targets=None if targets is None else tuple(targets),
+        size=(size, size),
+        cameras=SWEEP if swept else GIVEN,
+        convention="seva",
+        metrics=("psnr", "ssim", "lpips-alex"),
+        filter="box",
+        sources=SEVA_SOURCES,
+        problems=((SWEPT,) if swept else ()) + tuple(problems) + SEVA_PROBLEMS,
+        root=f"seva/{entry}",
+        obtain=SEVA_ZIP,
+    )
+
+
+def seva_pair(
+    name: str,
+    title: str,
+    entry: str,
+    data: str,
+    level: str,
+    counts: Sequence[int],
+    scenes: int,
+    *,
+    targets: Sequence[int] | None = None,
+    one: int | None = None,
+    problems: Sequence[str] = (),
+) -> list[Split]:
+    """An entry with one input and with more: two protocols, because the single input is swept over scales.
+
+    Args:
+        name: of the protocol with more inputs; `-1` is added for the other.
+        title: of both.
+        entry: folder in the archive.
+        data: name of the data set.
+        level: object or scene.
+        counts: numbers of inputs beyond one.
+        scenes: how many.
+        targets: of a case, one for each of `counts`.
+        one: targets of a case with one input.
+        problems: what else a reader must know.
+    """
+    views = ", ".join(map(str, counts))
+    return [
+        seva(name, f"{title}, {views} inputs", entry, data, level, counts, scenes, targets, problems=problems),
+        seva(
+            f"{name}-1",
+            f"{title}, 1 input",
+            entry,
+            data,
+            level,
+            (1,),
+            scenes,
+            None if one is None else (one,),
+            problems=problems,
+        ),
+    ]
+
+
+OUT_OF_RANGE = (
+    "A user found test id 408 of scene d9b6376623741313... out of range (Stability-AI/stable-virtual-camera#60); "
+    "`kbench lint --data` names such ids."
+)
+V_INPUTS = "SEVA's Table 2 says one input; its Table 7, as far as it is legible, two."
+
+SEVA = [
+    seva(
+        "omniobject3d-s",
+        "OmniObject3D S (SV3D's dynamic orbits)",
+        "omniobject3d",
+        "omniobject3d",
+        "object",
+        (1,),
+        308,
+        problems=(RENDERS.format("Stability-AI/stable-virtual-camera#76 asks for GSO's"),),
+    ),
+    seva(
+        "omniobject3d-o",
+        "OmniObject3D O (dynamic orbits)",
+        "omniobject3d",
+        "omniobject3d",
+        "object",
+        (3,),
+        308,
+        problems=(RENDERS.format("Stability-AI/stable-virtual-camera#76 asks for GSO's"),),
+    ),
+    seva(
+        "gso-s",
+        "GSO S (SV3D's orbits)",
+        "gso",
+        "gso",
+        "object",
+        (1,),
+        300,
+        problems=(RENDERS.format("Stability-AI/stable-virtual-camera#76"),),
+    ),
+    seva(
+        "gso-o",
+        "GSO O (orbits)",
+        "gso",
+        "gso",
+        "object",
+        (3,),
+        300,
+        problems=(RENDERS.format("Stability-AI/stable-virtual-camera#76"),),
+    ),
+    seva(
+        "re10k-d",
+        "RealEstate10K D (4DiM)",
+        "re10k-4dim",
+        "re10k",
+        "scene",
+        (1,),
+        128,
+        size=256,
+        problems=(LATER_RESIZE,),
+    ),
+    *seva_pair("re10k-r", "RealEstate10K R (ReconFusion)", "re10k", "re10k", "scene", (3,), 10),
+    seva(
+        "re10k-p",
+        "RealEstate10K P (pixelSplat)",
+        "re10k-pixelsplat",
+        "re10k",
+        "scene",
+        (2,),
+        6474,
+        (3,),
+        size=256,
+        problems=(
+            LATER_RESIZE,
+            "pixelSplat's index, whose targets these are, shows 583 of 19422 targets to the model.",
+        ),
+    ),
+    seva(
+        "re10k-v",
+        "RealEstate10K V (ViewCrafter)",
+        "re10k-viewcrafter",
+        "re10k",
+        "scene",
+        (1,),
+        10,
+        problems=(LATER_CROP, V_INPUTS),
+    ),
+    *seva_pair("llff-r", "LLFF R (ReconFusion)", "llff", "llff", "scene", (3,), 8),
+    *seva_pair(
+        "dtu-r",
+        "DTU R (ReconFusion)",
+        "dtu",
+        "dtu",
+        "object",
+        (3,),
+        15,
+        targets=(25,),
+        one=25,
+        problems=("Whether object masks are applied is not stated.",),
+    ),
+    *seva_pair("co3d-r", "CO3D R (ReconFusion)", "co3d", "co3d", "object", (3,), 20),
+    seva("co3d-v", "CO3D V (ViewCrafter)", "co3d-viewcrafter", "co3d", "object", (1,), 10, problems=(LATER_CROP,)),
+    seva(
+        "wildrgbd-oe",
+        "WildRGB-D O, easy (the first third of each sequence)",
+        "wildgbd/easy",
+        "wildrgbd",
+        "object",
+        (3,),
+        20,
+        (18,),
+    ),
+    *seva_pair(
+        "wildrgbd-oh",
+        "WildRGB-D O, hard (whole sequences)",
+        "wildgbd/hard",
+        "wildrgbd",
+        "object",
+        (3, 6),
+        20,
+        targets=(18, 15),
+        one=20,
+        problems=("Targets differ with the number of inputs: its columns are means over other views.",),
+    ),
+    *seva_pair("mipnerf360-r", "Mip-NeRF 360 R (ReconFusion)", "mipnerf360", "mipnerf360", "scene", (3, 6), 9),
+    *seva_pair("dl3dv-o", "DL3DV O (ten scenes)", "dl3dv10", "dl3dv", "scene", (3, 6), 10, problems=(OUT_OF_RANGE,)),
+    seva("dl3dv-l", "DL3DV L (Long-LRM)", "dl3dv140", "dl3dv", "scene", (32,), 140, problems=(OUT_OF_RANGE,)),
+    seva("tnt-v", "Tanks and Temples V (ViewCrafter)", "tnt-viewcrafter", "tanks-and-temples", "scene", (1,), 22,
+         problems=(LATER_CROP,)),
+    seva("tnt-l", "Tanks and Temples L (Long-LRM)", "tnt-longlrm", "tanks-and-temples", "scene", (32,), 2),
+]  # fmt: skip
+
+RECONFUSION_PROBLEMS = (
+    "The papers' metric convention and the net of their LPIPS were not found; their resolution neither: 512x512 is "
+    "ours.",
+    "Published rows are renderings of a reconstruction (a NeRF fitted to samples); a sampler's own images score lower.",
+)
+
+
+def reconfusion(name: str, title: str, data: str, level: str, scenes: int, *, targets: int | None = None,
+                problems: Sequence[str] = ()) -> Split:  # fmt: skip
+    """One data set of ReconFusion's splits, with 3, 6 and 9 inputs."""
+    return Split(
+        name=f"reconfusion/{name}",
+        title=f"ReconFusion R, {title}, 3, 6 and 9 inputs",
+        kind="reconfusion",
+        entry=name,
+        data=data,
+        level=level,
+        counts=(3, 6, 9),
+        scenes=scenes,
+        targets=None if targets is None else (targets,) * 3,
+        size=(512, 512),
+        cameras=GIVEN,
+        convention="kbench-v1",
+        metrics=("psnr", "ssim", "lpips-alex"),
+        optional=("lpips-vgg",),
+        filter="lanczos",
+        sources=(
+            "split: ReconFusion (Wu et al. 2024, arXiv 2312.02981), reconfusion.github.io; CAT3D (Gao et al. 2024) "
+            "uses it too",
+            "layout: Stability-AI/stable-virtual-camera, seva/data_io.py, ReconfusionParser",
+        ),
+        problems=tuple(problems) + RECONFUSION_PROBLEMS,
+        root=f"reconfusion/{name}",
+        obtain=RECONFUSION_FOLDER,
+    )
+
+
+RECONFUSION = [
+    reconfusion("re10k", "RealEstate10K", "re10k", "scene", 10),
+    reconfusion("llff", "LLFF", "llff", "scene", 8, problems=("Targets are every 8th image.",)),
+    reconfusion(
+        "dtu",
+        "DTU",
+        "dtu",
+        "object",
+        15,
+        targets=25,
+        problems=("Whether object masks are applied is not stated.",),
+    ),
+    reconfusion("co3d", "CO3D", "co3d", "object", 20),
+    reconfusion(
+        "mipnerf360",
+        "Mip-NeRF 360",
+        "mipnerf360",
+        "scene",
+        9,
+        problems=("Targets are the original test set; inputs were picked by a heuristic of coverage and spacing.",),
+    ),
+]
+
+
+def trajectory(name: str, title: str, entry: str, data: str, level: str, scenes: int) -> Split:
+    """One data set of ViewCrafter's trajectories."""
+    return Split(
+        name=f"viewcrafter/{name}",
+        title=f"ViewCrafter V, {title}, trajectories from 1 input",
+        kind="viewcrafter",
+        entry=entry,
+        data=data,
+        level=level,
+        counts=(1,),
+        scenes=scenes,
+        targets=None,
+        size=(1024, 576),
+        cameras=GIVEN,
+        convention="kbench-v1",
+        metrics=("psnr", "ssim", "lpips-alex"),
+        optional=("lpips-vgg",),
+        filter="lanczos",
+        sources=(
+            "split: ViewCrafter (Yu et al. 2024, arXiv 2409.02048), published by Stability-AI/stable-virtual-camera, "
+            "benchmark/README.md, with images and cameras",
+            "its authors gave it by mail only: Drexubery/ViewCrafter#44, #60",
+        ),
+        problems=(
+            V_INPUTS,
+            "The scale of the scene is not ViewCrafter's own (it estimates depth with DUSt3R); SEVA sweeps it.",
+            "576x1024 is the size of ViewCrafter's 25-frame model; the metric convention was not found.",
+        ),
+        root=f"seva/{entry}",
+        obtain=SEVA_ZIP,
+    )
+
+
+VIEWCRAFTER = [
+    trajectory("re10k", "RealEstate10K", "re10k-viewcrafter", "re10k", "scene", 10),
+    trajectory("co3d", "CO3D", "co3d-viewcrafter", "co3d", "object", 10),
+    trajectory("tnt", "Tanks and Temples", "tnt-viewcrafter", "tanks-and-temples", "scene", 22),
+]
+
+FOUR_DIM = [
+    Split(
+        name="4dim/re10k",
+        title="4DiM D, RealEstate10K from 1 input",
+        kind="4dim",
+        entry="re10k-4dim",
+        data="re10k",
+        level="scene",
+        counts=(1,),
+        scenes=128,
+        targets=None,
+        size=(256, 256),
+        cameras=GIVEN,
+        convention="kbench-v1",
+        metrics=("psnr", "ssim", "lpips-alex"),
+        optional=("lpips-vgg",),
+        filter="lanczos",
+        sources=(
+            "split: 4DiM (Watson et al. 2024, arXiv 2407.07860), published by Stability-AI/stable-virtual-camera, "
+            "benchmark/README.md",
+        ),
+        problems=(
+            "4DiM's cameras are in metres after a calibration of its own; the data set's are not.",
+            "The metric convention was not found.",
+        ),
+        root="seva/re10k-4dim",
+        obtain=SEVA_ZIP,
+    )
+]
+
+SPLITS = [*SEVA, *RECONFUSION, *VIEWCRAFTER, *FOUR_DIM]
+
+
+def fields_of(split: Split) -> dict[str, JsonValue]:
+    """The YAML of a pending protocol, as plain values in the order to be written."""
+    return {
+        "schema_version": 1,
+        "name": split.name,
+        "version": 1,
+        "title": split.title,
+        "level": split.level,
+        "regime": "many-view" if max(split.counts) > 9 else "few-view",
+        "dataset": {
+            "name": split.data,
+            "reader": "seva",
+            "root": split.root,
+            "revision": "scene folders in the layout of the published archive, views sorted by path",
+        },
+        "index": {
+            "ids": "pending",
+            "completed_by": split.kind,
+            "entry": split.entry,
+            "obtain": split.obtain,
+            "expected": {"scenes": split.scenes, "targets": None if split.targets is None else list(split.targets)},
+        },
+        "reference_counts": list(split.counts),
+        "preparation": {
+            "size": list(split.size),
+            "fit": "cover-crop",
+            "filter": split.filter,
+            "antialias": True,
+            "background": "white",
+            "alpha": "composite",
+        },
+        "cameras": split.cameras,
+        "convention": split.convention,
+        "metrics": list(split.metrics),
+        "optional_metrics": list(split.optional),
+        "samples": 1,
+        "seed": 0,
+        "targets": "as-published",
+        "sources": list(split.sources),
+        "known_problems": list(split.problems),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Writes every pending protocol below a folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=FOLDER, help="the folder of protocols")
+    out = parser.parse_args(arguments).out
+    for split in SPLITS:
+        text = HEADER + render_yaml(fields_of(split))
+        parse_yaml_record(text, Protocol, where=split.name)
+        path = out / f"{split.name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
