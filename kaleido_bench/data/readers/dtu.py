@@ -17,6 +17,7 @@ Masks are those of IDR; a view without one has none. View ids are stems, six dig
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +28,13 @@ from jaxtyping import Float64
 from kaleido_bench.data.cameras import Camera, build_camera
 from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.readers.arrays import decompose_projection, load_npz, matrix_of
-from kaleido_bench.data.readers.folders import child_scenes, find_scene_folder, read_image_size, require_images
+from kaleido_bench.data.readers.folders import (
+    FETCH_AGAIN,
+    child_scenes,
+    find_scene_folder,
+    read_image_size,
+    require_images,
+)
 from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
 from kaleido_bench.errors import BenchError
 
@@ -65,7 +72,7 @@ class NpzCameraReader:
             raise BenchError(folder, "no cameras", expected=" or ".join(self._layout.files), fix=_GET)
         images = require_images(folder / "image", _GET)
         arrays = load_npz(path, "the scan's cameras", _GET)
-        _check_count(arrays, len(images), path)
+        check_count(arrays, "world_mat", len(images), path)
         masks = find_masks(folder, images)
         size = read_image_size(images[0])
         return build_scene(
@@ -98,9 +105,22 @@ def find_masks(folder: Path, images: list[Path]) -> list[Path] | list[None]:
         return [None] * len(images)
     if len(masks) != len(images):
         raise BenchError(
-            folder / "mask", f"{len(masks)} masks for {len(images)} images", expected="one for each", fix=_GET
+            folder / "mask", f"{len(masks)} masks for {len(images)} images", expected="one for each", fix=FETCH_AGAIN
         )
     return masks
+
+
+def check_count(arrays: _Arrays, name: str, images: int, path: Path) -> None:
+    """Refuse another number of matrices `<name>_<i>` than of images: they go together by position.
+
+    Raises:
+        BenchError: one image or one matrix is missing.
+    """
+    cameras = sum(re.fullmatch(rf"{name}_\d+", key) is not None for key in arrays)
+    if cameras != images:
+        raise BenchError(
+            path, f"{cameras} cameras for {images} images", expected="one for each image, by name", fix=FETCH_AGAIN
+        )
 
 
 def build_idr_reader() -> NpzCameraReader:
@@ -111,14 +131,6 @@ def build_idr_reader() -> NpzCameraReader:
 def build_pixelnerf_reader() -> NpzCameraReader:
     """DTU at 400 x 300 as PixelNeRF publishes it, `rs_dtu_4`: what RegNeRF and its successors split."""
     return NpzCameraReader(_Layout(("cameras.npz",), _pixelnerf_camera))
-
-
-def _check_count(arrays: _Arrays, images: int, path: Path) -> None:
-    cameras = sum(name.startswith("world_mat_") and not name.startswith("world_mat_inv_") for name in arrays)
-    if cameras != images:
-        raise BenchError(
-            path, f"{cameras} cameras for {images} images", expected="one for each image, by name", fix=_GET
-        )
 
 
 def _idr_camera(arrays: _Arrays, number: int, size: tuple[int, int], where: str) -> Camera:

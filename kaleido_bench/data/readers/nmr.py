@@ -23,7 +23,7 @@ import numpy as np
 from kaleido_bench.data.cameras import Camera, build_camera, intrinsics_matrix
 from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.readers.arrays import c2w_from_w2c, load_npz, matrix_of
-from kaleido_bench.data.readers.dtu import find_masks
+from kaleido_bench.data.readers.dtu import check_count, find_masks
 from kaleido_bench.data.readers.folders import find_scene_folder, nested_scenes, read_image_size, require_images
 from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
 
@@ -48,6 +48,7 @@ class NmrReader:
         path = folder / _FILE
         arrays = load_npz(path, "the object's cameras", _GET)
         images = require_images(folder / "image", _GET)
+        check_count(arrays, "camera_mat", len(images), path)
         size = read_image_size(images[0])
         return build_scene(
             name,

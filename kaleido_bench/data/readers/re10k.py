@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import functools
 import io
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -37,6 +39,9 @@ from kaleido_bench.errors import BenchError
 
 # Chunks kept open. Neighbouring scenes of an index in the chunks' order share one; two bridge a change of chunk.
 _OPEN_CHUNKS = 2
+
+# What torch's weights-only loader says of a pickle it does not run.
+_REFUSED = re.compile(r"GLOBAL \S+|Unsupported operand \d+|Unsupported class \S+")
 
 _GET = how_to_get(*datasets_of("re10k"))
 
@@ -104,12 +109,8 @@ def _load_chunk(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
     require_file(path, "a chunk of index.json", _GET)
     try:
-        try:
-            chunk = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        except (RuntimeError, ValueError) as error:
-            if "mmap" not in str(error):
-                raise
-            chunk = torch.load(path, map_location="cpu", weights_only=True)  # written before torch 1.6
+        # What torch wrote before 1.6 is no zip file and cannot be mapped.
+        chunk = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch has no common base for what a broken or hostile file can raise
         raise _refusal(path, error) from None
     if not isinstance(chunk, list):
@@ -127,14 +128,15 @@ def _load_chunk(path: Path) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _refusal(path: Path, error: Exception) -> BenchError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-    if "weights only load failed" in str(error).lower() and "GLOBAL" in str(error):
+    refused = _REFUSED.search(str(error))
+    if refused is not None:
         return BenchError(
             path,
-            "a pickle that wants to run code; nothing of it was run",
+            f"a pickle of more than data, which could run code ({refused[0]}); nothing of it was run",
             expected="tensors, numbers and text only",
             fix="Do not load this file elsewhere. Fetch the chunk from its publisher.",
         )
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
     return BenchError(path, f"unreadable ({reason})", expected="a whole .torch chunk", fix="Fetch the chunk again.")
 
 
