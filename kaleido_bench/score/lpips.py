@@ -6,7 +6,7 @@ torchvision's `features`, with a tap after each ReLU whose output the package co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -91,6 +91,15 @@ TRUNKS: Mapping[str, Trunk] = {
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
 
+# Of a block on a GPU: 32 images of 256x256 px, whose largest activations under VGG are 0.5 GiB.
+_BLOCK_PIXELS = 1 << 21
+
+# Of the kept features: those of 100 images of 256x256 px under AlexNet, of 8 under VGG.
+_KEPT_BYTES = 256 << 20
+
+Features = list[Tensor]
+"""At each tap, float32 [image, channel, height, width]; every pixel's vector has length 1."""
+
 _DTYPES: Mapping[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -113,19 +122,25 @@ class Lpips:
         heads = load(read_heads())
         taps = sum(isinstance(layer, Tap) for layer in self._trunk.layers)
         self._heads = [heads[f"{recipe.net}.lin{tap}"].view(-1, 1, 1).to(self._device) for tap in range(taps)]
+        self._kept = _Kept(_KEPT_BYTES)
         self._shift = torch.tensor(_SHIFT, device=self._device).view(3, 1, 1)
         self._scale = torch.tensor(_SCALE, device=self._device).view(3, 1, 1)
 
     def distance(
-        self, predictions: Float[Tensor, "pair 3 height width"], truths: Float[Tensor, "pair 3 height width"]
+        self,
+        predictions: Float[Tensor, "pair 3 height width"],
+        truths: Float[Tensor, "pair 3 height width"],
+        names: Sequence[str | None] | None = None,
     ) -> Float[Tensor, " pair"]:
         """LPIPS of each pair; 0 is identical, and lower is better.
 
         Args:
             predictions, truths: float32 values in [0, 1], on the device of this object.
+            names: of the truths that other predictions will be compared with: their features are kept, as far as
+                there is room, until `forget` is called. The same name is the same image.
         Returns:
             float32. The trunk runs in true float32 (no tf32, no autocast), or in the recipe's bfloat16; norms and
-            differences are float32 in either.
+            differences are float32 in either. A pair's value depends on the pair alone, whatever it is batched with.
         Raises:
             BenchError: the images are too small for the trunk.
         """
@@ -137,11 +152,52 @@ class Lpips:
                 expected=f"at least {self._trunk.smallest} px for the trunk {self._recipe.net}",
                 fix="Prepare the images larger, or score without this metric.",
             )
-        low, high = self._recipe.input_range
+        names = [None] * len(truths) if names is None else names
+        count = _block_length(predictions.shape[-2:], self._device)
         with exact_float32(self._device):
-            images = torch.cat([predictions, truths]).mul_(high - low).add_(low)
-            features = self._features(images.sub_(self._shift).div_(self._scale))
-            return torch.stack([self._tap_distance(*tap) for tap in zip(features, self._heads, strict=True)]).sum(dim=0)
+            blocks = [slice(start, start + count) for start in range(0, len(truths), count)]
+            values = [
+                self._compare(
+                    self._block_features(predictions[block], count),
+                    self._truth_features(truths[block], names[block], count),
+                )
+                for block in blocks
+            ]
+            return torch.cat(values)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Drop what is kept of truths that no further prediction will be compared with."""
+        self._kept.forget(names)
+
+    def _truth_features(self, truths: Tensor, names: Sequence[str | None], count: int) -> Features:
+        """Features of a block of truths, computed where they are not kept."""
+        known: list[Features | None] = [None if name is None else self._kept.get(name) for name in names]
+        lacking = [place for place, found in enumerate(known) if found is None]
+        if len(lacking) == len(known):
+            made = self._block_features(truths, count)
+        else:
+            made = self._block_features(truths[lacking], count) if lacking else []
+        for row, place in enumerate(lacking):
+            name = names[place]
+            known[place] = [tap[row : row + 1] for tap in made]
+            if name is not None:
+                # A copy: a slice would keep the whole block alive.
+                self._kept.put(name, [tap[row : row + 1].clone() for tap in made])
+        if len(lacking) == len(known):
+            return made
+        return [torch.cat(taps) for taps in zip(*(found for found in known if found is not None), strict=True)]
+
+    def _block_features(self, images: Tensor, count: int) -> Features:
+        """Unit features of up to `count` images, computed as `count` of them.
+
+        A convolution may round differently in a batch of another size: so the size of the batch is always the same.
+        """
+        low, high = self._recipe.input_range
+        missing = count - len(images)
+        filled = F.pad(images, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images
+        scaled = filled.mul(high - low).add_(low).sub_(self._shift).div_(self._scale)
+        features = self._features(scaled)
+        return [self._normalise(tap[: len(images)]) for tap in features]
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """The features at each tap. Channels lie last in memory, because oneDNN and cuDNN are faster so."""
@@ -171,14 +227,50 @@ class Lpips:
         )
         return torch.cat([narrow, wide], dim=1)
 
-    def _tap_distance(self, feature: Tensor, head: Tensor) -> Float[Tensor, " pair"]:
-        """Unit vectors along the channels, their squared difference weighted by the head, averaged over the pixels."""
+    def _normalise(self, feature: Tensor) -> Tensor:
+        """Unit vectors along the channels."""
         squared_norm = feature.square().sum(dim=1, keepdim=True)
         epsilon = self._recipe.epsilon
         inside = self._recipe.epsilon_place == "inside-root"
         norm = (squared_norm + epsilon).sqrt_() if inside else squared_norm.sqrt_().add_(epsilon)
-        prediction, truth = (feature / norm).chunk(2)
-        return (prediction - truth).square_().mul_(head).sum(dim=1).mean(dim=(-2, -1))
+        return feature / norm
+
+    def _compare(self, predictions: Features, truths: Features) -> Float[Tensor, " pair"]:
+        """The squared differences weighted by the heads, averaged over the pixels, summed over the taps."""
+        taps = zip(predictions, truths, self._heads, strict=True)
+        distances = [
+            (prediction - truth).square_().mul_(head).sum(dim=1).mean(dim=(-2, -1)) for prediction, truth, head in taps
+        ]
+        return torch.stack(distances).sum(dim=0)
+
+
+class _Kept:
+    """Features by the name of their image, up to a number of bytes. What does not fit is computed again.
+
+    Several threads may use it: a dictionary's single operations are whole, and a race costs a computation, no value.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit, self._bytes = limit, 0
+        self._features: dict[str, Features] = {}
+
+    def get(self, name: str) -> Features | None:
+        return self._features.get(name)
+
+    def put(self, name: str, features: Features) -> None:
+        size = sum(tap.nbytes for tap in features)
+        if name not in self._features and self._bytes + size <= self._limit:
+            self._features[name] = features
+            self._bytes += size
+
+    def forget(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._bytes -= sum(tap.nbytes for tap in self._features.pop(name, []))
+
+
+def _block_length(size: Sequence[int], device: torch.device) -> int:
+    """How many images of (height, width) go through a trunk at once. On a CPU more than one gains nothing."""
+    return 1 if device.type == "cpu" else max(1, min(32, _BLOCK_PIXELS // (size[0] * size[1])))
 
 
 def check_lpips_recipe(recipe: LpipsRecipe) -> None:
