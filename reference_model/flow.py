@@ -106,9 +106,22 @@ def flow_loss(
     return (error / scale.square()).mean()
 
 
+def noise_schedule(steps: int, shift: float, highest: float = 1.0) -> list[float]:
+    """steps + 1 levels from `highest` to 0, t' = a t / (1 + (a - 1) t) of an even grid: a > 1 spends more steps near
+    noise.
+
+    Raises ValueError for steps < 1.
+    """
+    if steps < 1:
+        raise ValueError(f"{steps} steps: at least 1 is needed")
+    start = highest / (shift - (shift - 1) * highest) if highest < 1 else 1.0  # what is shifted to `highest`
+    even = [start * (1 - i / steps) for i in range(steps + 1)]
+    return [shift * t / (1 + (shift - 1) * t) for t in even]
+
+
 def shifted_levels(steps: int, mean: float, config: FlowConfig) -> list[float]:
-    """t' = a t / (1 + (a - 1) t) of an even grid with a = e^mean."""
-    return noise_schedule(steps, math.exp(mean))
+    """An even grid, shifted by a = e^mean."""
+    return noise_schedule(steps, math.exp(mean), config.max_t)
 
 
 def quantile_levels(steps: int, mean: float, config: FlowConfig) -> list[float]:
@@ -117,23 +130,14 @@ def quantile_levels(steps: int, mean: float, config: FlowConfig) -> list[float]:
     """
     if config.levels == "uniform":
         return shifted_levels(steps, mean, config)
-    inner = (NormalDist(mean, config.logit_std).inv_cdf(1 - i / steps) for i in range(1, steps))
-    return [1.0, *(1 / (1 + math.exp(-x)) for x in inner), 0.0]
+    drawn = NormalDist(mean, config.logit_std)  # of logit t
+    share = drawn.cdf(math.log(config.max_t / (1 - config.max_t))) if config.max_t < 1 else 1.0
+    inner = (drawn.inv_cdf(share * (1 - i / steps)) for i in range(1, steps))
+    return [config.max_t, *(1 / (1 + math.exp(-x)) for x in inner), 0.0]
 
 
 Schedule = Callable[[int, float, FlowConfig], list[float]]
 SCHEDULES: dict[str, Schedule] = {"shifted": shifted_levels, "quantiles": quantile_levels}
-
-
-def noise_schedule(steps: int, shift: float) -> list[float]:
-    """steps + 1 levels from 1 to 0, t' = a t / (1 + (a - 1) t) of an even grid: a > 1 spends more steps near noise.
-
-    Raises ValueError for steps < 1.
-    """
-    if steps < 1:
-        raise ValueError(f"{steps} steps: at least 1 is needed")
-    even = [1 - i / steps for i in range(steps + 1)]
-    return [shift * t / (1 + (shift - 1) * t) for t in even]
 
 
 def build_levels(
@@ -149,4 +153,4 @@ def build_levels(
     mean = level_mean(config, tokens or config.base_tokens, targets)
     if config.sampling_mean is not None:
         mean = config.sampling_mean
-    return [min(t, config.max_t) for t in SCHEDULES[schedule](steps, mean, config)]
+    return SCHEDULES[schedule](steps, mean, config)

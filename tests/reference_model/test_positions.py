@@ -1,4 +1,4 @@
-"""The pose and position actions, alone and inside the model: what must cancel cancels, what must matter matters."""
+"""The parts of the encoding, each against its definition; what the whole keeps invariant is in test_invariance.py."""
 
 from __future__ import annotations
 
@@ -6,81 +6,21 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from tests.reference_model.models import random_poses
 
-from reference_model.config import smoke
-from reference_model.model import Kaleido, Views
-from reference_model.positions import apply_pose, build_rotations, camera_rays, invert_rigid, normalise_poses, rotate
+from reference_model.positions import (
+    NORMALISATIONS,
+    apply_pose,
+    build_pose_actions,
+    build_rotations,
+    camera_rays,
+    invert_rigid,
+    lift_intrinsics,
+    normalise_poses,
+    plucker_rays,
+    rotate,
+)
 from reference_model.worlds.scenes import Draw
-
-
-def random_poses(count: int, seed: int = 0) -> Tensor:
-    """[1, count, 4, 4] rigid, float64."""
-    generator = torch.Generator().manual_seed(seed)
-    raw = torch.randn(1, count, 3, 3, generator=generator, dtype=torch.float64)
-    rotation, _ = torch.linalg.qr(raw)
-    rotation = rotation * torch.linalg.det(rotation)[..., None, None]
-    poses = torch.eye(4, dtype=torch.float64).repeat(1, count, 1, 1)
-    poses[..., :3, :3] = rotation
-    poses[..., :3, 3] = torch.randn(1, count, 3, generator=generator, dtype=torch.float64)
-    return poses
-
-
-@pytest.fixture(scope="module")
-def model() -> Kaleido:
-    """Random everywhere, also where training starts at zero: a zero gate would hide every difference."""
-    torch.manual_seed(0)
-    built = Kaleido(smoke().model).double()
-    for parameter in built.parameters():
-        if parameter.ndim > 1:
-            torch.nn.init.normal_(parameter, std=0.2)
-    return built
-
-
-VIEWS, REFERENCES, SIZE = 5, 2, 32
-INTRINSICS = torch.tensor([[40.0, 0, 16], [0, 40.0, 16], [0, 0, 1]], dtype=torch.float64).expand(1, VIEWS, 3, 3)
-TOKENS = torch.randn(1, VIEWS, 16, 192, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-LEVEL = torch.tensor([0.7], dtype=torch.float64)
-
-
-def run(model: Kaleido, poses: Tensor, tokens: Tensor = TOKENS, intrinsics: Tensor = INTRINSICS) -> Tensor:
-    with torch.no_grad():
-        return model(tokens, LEVEL, Views(poses, intrinsics, REFERENCES, SIZE, SIZE))
-
-
-def test_a_change_of_the_world_frame_changes_nothing(model: Kaleido) -> None:
-    poses, frame = random_poses(VIEWS), random_poses(1, seed=9)
-    assert torch.allclose(run(model, poses), run(model, frame @ poses), atol=1e-10)
-
-
-def test_the_cameras_matter(model: Kaleido) -> None:
-    """Guards the test above: a model blind to poses would pass it."""
-    poses = random_poses(VIEWS)
-    moved = poses.clone()
-    moved[:, -1, 0, 3] += 0.5
-    assert (run(model, poses) - run(model, moved)).abs().max() > 1e-2
-
-
-def test_scale_matters_which_is_why_poses_are_normalised(model: Kaleido) -> None:
-    poses = random_poses(VIEWS)
-    tripled = poses.clone()
-    tripled[..., :3, 3] *= 3
-    assert (run(model, poses) - run(model, tripled)).abs().max() > 1e-2
-
-
-def test_the_focal_length_matters_through_the_rays(model: Kaleido) -> None:
-    longer = INTRINSICS.clone()
-    longer[..., 0, 0] *= 1.5
-    assert (run(model, random_poses(VIEWS)) - run(model, random_poses(VIEWS), intrinsics=longer)).abs().max() > 1e-3
-
-
-def test_permuting_references_changes_nothing_and_permuting_targets_permutes(model: Kaleido) -> None:
-    poses = random_poses(VIEWS)
-    plain = run(model, poses)
-    swapped = [1, 0, 2, 3, 4]
-    assert torch.allclose(run(model, poses[:, swapped], TOKENS[:, swapped]), plain, atol=1e-10)
-    turned = [0, 1, 4, 2, 3]
-    assert torch.allclose(run(model, poses[:, turned], TOKENS[:, turned]), plain[:, [2, 0, 1]], atol=1e-10)
 
 
 def test_apply_pose_is_the_matrix_on_consecutive_four_vectors() -> None:
@@ -105,6 +45,54 @@ def test_rotations_turn_back_and_see_only_differences() -> None:
     assert (score[..., 0, 1] - score[..., 0, 2]).abs().max() > 1e-3
 
 
+def test_the_projection_and_its_inverse() -> None:
+    """PRoPE's P carries a world point to the unit image: (x - 1/2, y - 1/2) in shares of width and height."""
+    c2w = random_poses(1)
+    k = torch.tensor([[50.0, 0, 14.0], [0, 60.0, 18.0], [0, 0, 1]], dtype=torch.float64)[None, None]
+    lift = lift_intrinsics(k, 32, 40)
+    pose = build_pose_actions(c2w, lift, "joint")
+    assert torch.allclose(pose.output @ pose.key, torch.eye(4, dtype=torch.float64).expand(1, 1, 1, 4, 4), atol=1e-12)
+    local = torch.tensor([0.3, -0.2, 2.0, 1.0], dtype=torch.float64)
+    image = (pose.output[0, 0, 0] @ c2w[0, 0] @ local)[:3]
+    pixel = k[0, 0] @ local[:3] / local[2]
+    expected = torch.stack([pixel[0] / 40 - 0.5, pixel[1] / 32 - 0.5])
+    assert torch.allclose(image[:2] / image[2], expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+@pytest.mark.parametrize("value", ["joint", "split", "dual", "none"])
+def test_every_action_is_relative(value: str, lifted: bool) -> None:
+    """query^T key and output value of two views are what they were after a change of the world frame."""
+    c2w, frame = random_poses(2), random_poses(1, seed=5)
+    k = torch.tensor([[50.0, 0, 14.0], [0, 60.0, 18.0], [0, 0, 1]], dtype=torch.float64).expand(1, 2, 3, 3)
+    lift = lift_intrinsics(k, 32, 32) if lifted else None
+    both = [build_pose_actions(x, lift, value) for x in (c2w, frame @ c2w)]
+    scores = [pose.query[:, 0].mT @ pose.key[:, 1] for pose in both]
+    values = [pose.output[:, 0] @ pose.value[:, 1] for pose in both]
+    assert torch.allclose(*scores, atol=1e-12)
+    assert torch.allclose(*values, atol=1e-12)
+
+
+def test_an_unknown_value_action_is_refused() -> None:
+    with pytest.raises(ValueError, match="split"):
+        build_pose_actions(random_poses(1), None, "half")
+
+
+def test_plucker_rays_are_direction_and_moment() -> None:
+    c2w = random_poses(1).float()
+    k = torch.tensor([[50.0, 0, 14.0], [0, 60.0, 18.0], [0, 0, 1]])[None, None]
+    rays = plucker_rays(c2w, k, 32, 32, 8)[0, 0].unflatten(-1, (3, 6))  # centre, half a patch right, half a patch down
+    pixel = torch.tensor([12.0, 4.0])  # the second patch's centre
+    direction = c2w[0, 0, :3, :3] @ torch.tensor([(12.0 - 14) / 50, (4.0 - 18) / 60, 1])
+    moment = torch.linalg.cross(c2w[0, 0, :3, 3], direction)
+    assert torch.allclose(rays[1, 0], torch.cat([direction, moment]), atol=1e-6)
+    corner = torch.tensor([16.0, 0.0])  # and any other pixel is linear in the three
+    x, y = ((corner - pixel) / 4).tolist()
+    direction = c2w[0, 0, :3, :3] @ torch.tensor([(16.0 - 14) / 50, (0.0 - 18) / 60, 1])
+    expected = torch.cat([direction, torch.linalg.cross(c2w[0, 0, :3, 3], direction)])
+    assert torch.allclose(rays[1, 0] + x * rays[1, 1] + y * rays[1, 2], expected, atol=1e-6)
+
+
 def test_rays_are_the_unprojected_patch_centres() -> None:
     k = torch.tensor([[50.0, 0, 14.0], [0, 60.0, 18.0], [0, 0, 1]])[None, None]
     rays = camera_rays(k, 32, 32, 8)[0, 0]
@@ -114,12 +102,17 @@ def test_rays_are_the_unprojected_patch_centres() -> None:
     assert torch.allclose(rays[:, 2:], torch.tensor([4 / 50, 4 / 60]).expand(16, 2))
 
 
-def test_normalised_poses_do_not_depend_on_the_world_frame_or_unit() -> None:
+@pytest.mark.parametrize("rule", ["focus", "first"])
+@pytest.mark.parametrize("scale", [1e-6, 17.0, 1e8])
+def test_normalised_poses_do_not_depend_on_the_world_frame_or_unit(rule: str, scale: float) -> None:
+    """Also where the unit is absurd: micrometres, or parts of an astronomical unit."""
+    normalise = NORMALISATIONS[rule]
     poses, frame = random_poses(4), random_poses(1, seed=3)
     grown = frame @ poses
-    grown[..., :3, 3] *= 17.0
-    relative = [invert_rigid(x[:, :1].double()) @ x.double() for x in (normalise_poses(poses), normalise_poses(grown))]
+    grown[..., :3, 3] *= scale
+    relative = [invert_rigid(x[:, :1].double()) @ x.double() for x in (normalise(poses), normalise(grown))]
     assert torch.allclose(relative[0], relative[1], atol=1e-5)
+    assert 0.3 < normalise(grown)[..., 1:, :3, 3].norm(dim=-1).mean() < 3
 
 
 def test_an_orbit_is_normalised_to_the_unit_sphere_about_its_object() -> None:
@@ -134,10 +127,13 @@ def test_an_orbit_is_normalised_to_the_unit_sphere_about_its_object() -> None:
     assert torch.allclose(out[..., :3, 3].norm(dim=-1), torch.ones(1, 8), atol=0.02)
 
 
+@pytest.mark.parametrize("rule", NORMALISATIONS)
 @pytest.mark.parametrize("views", [1, 2])
-def test_one_camera_or_equal_cameras_do_not_break_normalisation(views: int) -> None:
+def test_one_camera_or_equal_cameras_do_not_break_normalisation(views: int, rule: str) -> None:
     poses = random_poses(1).expand(1, views, 4, 4)
-    assert normalise_poses(poses).isfinite().all()
+    normalised = NORMALISATIONS[rule](poses)
+    assert normalised.isfinite().all() and normalised.dtype == torch.float32
+    assert normalised[..., :3, 3].abs().max() < 10
 
 
 def test_random_rotations_are_rotations() -> None:

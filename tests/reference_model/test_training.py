@@ -16,9 +16,7 @@ from reference_model.held_out import HELD_OUT_SEED, nearest_reference, psnr, ren
 from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon, learning_rate_factor
-from reference_model.sampler import choose_references
 from reference_model.train import override, stage_at, train
-from reference_model.view_sampling import draw_reference_count
 
 
 def test_batched_muon_is_pytorchs_muon() -> None:
@@ -50,13 +48,6 @@ def test_the_rate_warms_up_stays_and_falls_to_zero() -> None:
 def test_stages_follow_the_share_of_the_time() -> None:
     preset = tiny()
     assert [stage_at(preset, x)[1].image_size for x in (0.0, 0.44, 0.46, 1.0)] == [64, 64, 128, 128]
-
-
-def test_reference_counts_leave_targets_and_cover_the_range() -> None:
-    drawn = [draw_reference_count(step, 0, 8) for step in range(500)]
-    assert set(drawn) == {1, 2, 3, 4, 5, 6}
-    assert drawn == [draw_reference_count(step, 0, 8) for step in range(500)]
-    assert {draw_reference_count(step, 0, 2) for step in range(20)} == {1}
 
 
 def test_presets_survive_json_and_overrides_are_recorded() -> None:
@@ -156,14 +147,6 @@ def test_rendering_does_not_depend_on_the_world_frame_or_its_unit() -> None:
         for c in (batch.c2w[0], moved)
     ]
     assert (both[0] - both[1]).abs().max() < 2e-3
-
-
-def test_too_many_references_are_chosen_by_pose_and_stay_in_order() -> None:
-    poses = torch.eye(4).repeat(6, 1, 1)
-    poses[:, 0, 3] = torch.tensor([9.0, 0, 1, 8, 2, 7])
-    target = torch.eye(4)[None]
-    assert choose_references(poses, target, 3) == [1, 2, 4]
-    assert choose_references(poses, target, 6) == [0, 1, 2, 3, 4, 5]
 
 
 def test_images_of_another_size_are_refused() -> None:

@@ -1,0 +1,89 @@
+"""The named rules: each takes what it says, repeats, and never takes a camera twice."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.reference_model.models import random_poses
+
+from reference_model.positions import pose_distances
+from reference_model.view_sampling import RULES, draw_reference_count, interpolate_path, sample_views
+
+
+def circle(count: int, scenes: int = 1) -> torch.Tensor:
+    """Cameras on a circle in the order of their angle, all looking one way."""
+    angle = torch.arange(count) * 2 * torch.pi / count
+    poses = torch.eye(4).repeat(scenes, count, 1, 1)
+    poses[..., 0, 3], poses[..., 1, 3] = angle.cos(), angle.sin()
+    return poses
+
+
+def draw(rule: str, poses: torch.Tensor, views: int, seed: int = 0) -> torch.Tensor:
+    return sample_views(rule, poses, views, torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_takes_distinct_views_of_the_pool_and_repeats(rule: str) -> None:
+    poses = random_poses(12, scenes=20)
+    index = draw(rule, poses, 5)
+    assert index.shape == (20, 5) and index.min() >= 0 and index.max() < 12
+    assert all(len(set(row)) == 5 for row in index.tolist())
+    assert torch.equal(index, draw(rule, poses, 5))
+    if rule != "given":
+        assert not torch.equal(index, draw(rule, poses, 5, seed=1))
+        assert len({tuple(row) for row in index.tolist()}) > 10  # scenes differ
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_survives_cameras_that_coincide(rule: str) -> None:
+    index = draw(rule, torch.eye(4).repeat(3, 6, 1, 1), 6)
+    assert all(sorted(row) == list(range(6)) for row in index.tolist())
+
+
+def test_an_orbit_spreads_and_a_trajectory_stays_near() -> None:
+    poses = circle(24, scenes=50)
+    spread = draw("orbit", poses, 4)
+    gaps = (spread[:, :2] - spread[:, :1])[:, 1] % 24
+    assert (gaps == 12).all()  # the second is opposite the first
+    near, anyone = draw("trajectory", poses, 4), draw("random", poses, 4)
+
+    def reach(index: torch.Tensor) -> float:
+        taken = poses.gather(1, index[..., None, None].expand(-1, -1, 4, 4))
+        return pose_distances(taken, taken, 1.0).amax((1, 2)).mean().item()
+
+    assert reach(near) < 0.5 * reach(anyone)
+    assert reach(anyone) < reach(spread)
+
+
+def test_a_video_has_one_stride_and_references_anywhere_in_it() -> None:
+    index = draw("video", circle(24, scenes=200), 5)
+    ordered = index.sort(1).values
+    strides = ordered.diff(dim=1)
+    assert (strides == strides[:, :1]).all() and set(strides[:, 0].tolist()) == {1, 2, 3, 4, 5}
+    assert {0, 2, 4} <= set((ordered == index[:, :1]).int().argmax(1).tolist())
+
+
+@pytest.mark.parametrize(("rule", "views", "word"), [("best", 3, "orbit"), ("random", 9, "8 cameras")])
+def test_an_unknown_rule_and_a_small_pool_are_refused(rule: str, views: int, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        draw(rule, circle(8), views)
+
+
+def test_reference_counts_leave_targets_and_cover_the_range() -> None:
+    drawn = [draw_reference_count(step, 0, 8) for step in range(500)]
+    assert set(drawn) == {1, 2, 3, 4, 5, 6}
+    assert drawn == [draw_reference_count(step, 0, 8) for step in range(500)]
+    assert {draw_reference_count(step, 0, 2) for step in range(20)} == {1}
+    dropped = [draw_reference_count(step, 0, 8, 0.2) for step in range(500)]
+    assert 0.15 < dropped.count(0) / 500 < 0.25
+    assert all(a == b for a, b in zip(drawn, dropped, strict=True) if b)  # otherwise the same counts
+
+
+def test_a_path_is_rigid_smooth_and_ends_where_it_should() -> None:
+    ends = random_poses(2, scenes=5)
+    path = interpolate_path(ends, 9)
+    assert torch.allclose(path[:, [0, -1]], ends, atol=1e-6)
+    rotation = path[..., :3, :3]
+    assert torch.allclose(rotation @ rotation.mT, torch.eye(3, dtype=torch.float64).expand(5, 9, 3, 3), atol=1e-6)
+    assert torch.allclose(torch.linalg.det(rotation), torch.ones(5, 9, dtype=torch.float64))
+    assert torch.allclose(path[:, 1:, :3, 3] - path[:, :-1, :3, 3], path[:, 1:2, :3, 3] - path[:, :1, :3, 3], atol=1e-9)
