@@ -26,6 +26,7 @@ from reference_model.attention import (
     restore_output,
 )
 from reference_model.config import ModelConfig
+from reference_model.kernels import action
 from reference_model.positions import Actions
 
 MODULATIONS = 9  # shift, scale and gate for each of the three layers of a block
@@ -50,6 +51,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(config.width, config.width, bias=False)
         self.q_gain = nn.Parameter(torch.ones(config.head_channels)) if config.qk_norm else None
         self.k_gain = nn.Parameter(torch.ones(config.head_channels)) if config.qk_norm else None
+        self.fused = action.fused_device()  # None: the plain twins
 
     @property
     def gains(self) -> Gains | None:
@@ -57,7 +59,13 @@ class Attention(nn.Module):
 
     def project(self, x: Float[Tensor, "b v n d"], actions: Actions) -> QKV:
         packed = self.qkv(x).unflatten(-1, (-1, self.qkv.in_features // self.heads))
+        if action.takes(self.fused, packed):
+            return QKV(*action.prepare_qkv(packed, self.heads, self.q_gain, self.k_gain, actions))
         return prepare_qkv(packed, self.heads, self.gains, actions)
+
+    def gather(self, out: Float[Tensor, "b v n h c"], actions: Actions) -> Float[Tensor, "b v n d"]:
+        restore = action.restore_output if action.takes(self.fused, out) else restore_output
+        return self.out(restore(out, actions).flatten(-2))
 
 
 class SpatialAttention(Attention):
@@ -66,7 +74,7 @@ class SpatialAttention(Attention):
     def forward(self, x: Float[Tensor, "b v n d"], actions: Actions) -> Float[Tensor, "b v n d"]:
         # torch.compiler.disable loses the signature.
         out = attend_within(*self.project(x, actions))  # pyright: ignore[reportCallIssue]
-        return self.out(restore_output(out, actions).flatten(-2))
+        return self.gather(out, actions)
 
 
 class TemporalAttention(Attention):
@@ -89,7 +97,7 @@ class TemporalAttention(Attention):
             out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
         else:
             out = attend_windows(q, k, v, references, window)
-        return self.out(restore_output(out, actions).flatten(-2)), own
+        return self.gather(out, actions), own
 
 
 class FeedForward(nn.Module):

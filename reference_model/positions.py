@@ -170,7 +170,8 @@ def build_pose_actions(
         value = output = torch.eye(4, dtype=c2w.dtype, device=c2w.device).expand_as(rho)
     else:
         raise ValueError(f"value_action {value_action!r}: expected joint, split, dual or none")
-    return PoseActions(rho.mT, inverse, value, output)
+    # In one piece, once a batch: the fused kernels would copy views of other tensors in every layer.
+    return PoseActions(*(matrices.contiguous() for matrices in (rho.mT, inverse, value, output)))
 
 
 def pose_distances(

@@ -14,7 +14,6 @@ A is the block-diagonal action of `positions.apply_action`. The twins are `atten
 from __future__ import annotations
 
 import importlib.util
-import os
 from typing import Any, NamedTuple
 
 import torch
@@ -26,15 +25,19 @@ from reference_model.positions import Actions, Rotations
 EPSILON = 1e-6  # under the root of the RMS norm
 
 
-def triton_runs() -> bool:
-    """Whether the fused kernels can run here: Triton is installed, and there is a GPU for it (Ampere or newer) or its
-    interpreter is on (TRITON_INTERPRET=1, on CPU tensors, for tests). Ask once, when a module is built.
+def fused_device() -> str | None:
+    """The type of device whose tensors the fused kernels take here: `cuda` where Triton is installed and the GPU is an
+    Ampere or newer, else None. Asked once, when a module is built. (Triton's interpreter also runs them on CPU tensors,
+    for tests; nothing chooses that by itself.)
     """
-    if importlib.util.find_spec("triton") is None:
-        return False
-    if os.environ.get("TRITON_INTERPRET") == "1":
-        return True
-    return torch.cuda.is_available() and torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0)
+    if importlib.util.find_spec("triton") is None or not torch.cuda.is_available():
+        return None
+    return "cuda" if torch.version.hip is None and torch.cuda.get_device_capability() >= (8, 0) else None
+
+
+def takes(device: str | None, x: Tensor) -> bool:
+    """Whether the kernels of that device take this tensor: they compute in float32, so float64 stays with the twins."""
+    return x.device.type == device and x.dtype != torch.float64
 
 
 # The operators: opaque to a compiler, so that a compiled block holds them without a break.

@@ -20,8 +20,8 @@ FOX = ("0001", "0021", "0042", "0078")
 
 
 def photographs(size: int, data_dir: Path | None = None) -> Tensor:
-    """Photographs that come with scikit-image, and with `data_dir` those beside them in the autoencoder's own test: four
-    of a fox and one of matplotlib's. Centre crop, then Lanczos: [photo, 3, size, size] in [0, 1].
+    """Photographs that come with scikit-image, and with `data_dir` those beside them in the autoencoder's own test:
+    four of a fox and one of matplotlib's. Centre crop, then Lanczos: [photo, 3, size, size] in [0, 1].
     """
     data = pytest.importorskip("skimage.data")
     photos = [data.astronaut(), data.coffee(), data.chelsea(), data.rocket(), data.stereo_motorcycle()[0]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 import subprocess
@@ -14,7 +15,10 @@ from torch import Tensor
 
 from reference_model import attention
 from reference_model.attention import Gains
+from reference_model.blocks import Attention
+from reference_model.config import smoke
 from reference_model.kernels import action
+from reference_model.model import Kaleido, Views
 from reference_model.positions import Actions, PoseActions, Rotations
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -236,10 +240,43 @@ def test_shapes_that_do_not_fit_are_refused(shape: Shape, change: dict[str, int 
         action.prepare_qkv(qkv, shape.heads, inputs.q_gain, inputs.k_gain, actions)
 
 
-def test_where_triton_is_missing_or_has_no_device_the_plain_twin_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+def test_where_triton_or_its_gpu_is_missing_the_plain_twin_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert not action.triton_runs()
-    monkeypatch.setattr(action.importlib.util, "find_spec", lambda name: None)
+    assert action.fused_device() is None
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert not action.triton_runs()
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (7, 0))
+    assert action.fused_device() is None
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(action.importlib.util, "find_spec", lambda name: None)
+    assert action.fused_device() is None
+    assert not action.takes(None, torch.zeros(1))
+    assert not action.takes("cpu", torch.zeros(1, dtype=torch.float64))
+
+
+@needs_triton
+@pytest.mark.parametrize("pose", ["gta", "prope"])
+def test_a_model_with_the_kernels_is_the_model_without_them(pose: str) -> None:
+    """Prediction and the gradient of every weight: GTA and PRoPE, time, grouped queries, registers, windows."""
+    config = dataclasses.replace(
+        smoke().model, pose=pose, time_channels=4, kv_heads=1, registers=1, window=2, value_action="split"
+    )
+    torch.manual_seed(0)
+    model = Kaleido(config).to(DEVICE)
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    poses = torch.eye(4, device=DEVICE).repeat(1, 3, 1, 1)
+    poses[..., :3, 3] = torch.randn(1, 3, 3, device=DEVICE)
+    intrinsics = torch.tensor([[40.0, 0, 16], [0, 40.0, 16], [0, 0, 1]], device=DEVICE).expand(1, 3, 3, 3)
+    views = Views(poses, intrinsics, 2, 32, 32, torch.arange(3.0, device=DEVICE)[None])
+    tokens, t = torch.randn(1, 3, 16, 192, device=DEVICE), torch.tensor([0.7], device=DEVICE)
+    results: list[list[Tensor]] = []
+    for fused in (DEVICE, None):
+        for module in model.modules():
+            if isinstance(module, Attention):
+                module.fused = fused
+        out = model(tokens, t, views)
+        results.append([out, *torch.autograd.grad(out.square().sum(), list(model.parameters()), allow_unused=True)])
+    assert results[0][0].std() > 0.1
+    for got, expected in zip(*results, strict=True):
+        assert got is None if expected is None else relative(got.detach(), expected.detach()) < 1e-4
