@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kaleido_bench.cases import Case
 from kaleido_bench.data.cameras import Camera
-from kaleido_bench.data.datasets import how_to_get
+from kaleido_bench.data.datasets import how_to_get_as
 from kaleido_bench.data.images import prepared_size
 from kaleido_bench.data.readers import Reader, build_reader, resolve_root
 from kaleido_bench.data.scenes import (
@@ -94,7 +94,8 @@ class ViewReader:
             f"no view {missing[0]!r} among the {len(scene.views)} of data set {dataset.name}, read by {dataset.reader}"
             f" ({len(missing)} of the {len(self._named[scene.name])} views that the index names are not there)",
             expected=f"ids such as {', '.join(near)}",
-            fix=f"Index and data differ: name the right reader and revision. {how_to_get(dataset.name)}",
+            fix="Index and data differ: name the right reader and revision."
+            f" {how_to_get_as(dataset.name, dataset.reader)}",
         )
 
     @functools.cached_property
@@ -108,7 +109,9 @@ class ViewReader:
     @functools.cached_property
     def _source(self) -> tuple[Reader, Path]:
         dataset = self._loaded.protocol.dataset
-        return build_reader(dataset.reader), resolve_root(dataset.root, self._data_dir, how_to_get(dataset.name))
+        return build_reader(dataset.reader), resolve_root(
+            dataset.root, self._data_dir, how_to_get_as(dataset.name, dataset.reader)
+        )
 
 
 def only_size(sizes: set[tuple[int, int]], case: Case, role: str) -> tuple[int, int]:

@@ -45,6 +45,15 @@ _TABLE = (
         " test/; or the camera files with frames extracted as <key>/<timestamp>.jpg.",
     ),
     DataSet(
+        "re10k-720p",
+        "RealEstate10K at 720p",
+        ("re10k", "re10k-raw"),
+        "https://google.github.io/realestate10k/",
+        "CC BY 4.0 for the camera files; the videos belong to their owners",
+        "Download the videos at 720p with yilundu/cross_attention_renderer:data_download and pack them with"
+        " dcharatan/real_estate_10k_tools, as cvg/depthsplat's DATASETS.md says.",
+    ),
+    DataSet(
         "acid",
         "ACID, Aerial Coastline Imagery Dataset",
         ("re10k", "re10k-raw"),
@@ -53,12 +62,21 @@ _TABLE = (
         f"Take the .torch chunks that {_RE10K_CHUNKS} links and point the root at the folder with index.json.",
     ),
     DataSet(
-        "dl3dv",
-        "DL3DV-10K, DL3DV-140 benchmark",
+        "dl3dv-140",
+        "DL3DV-140, the benchmark of DL3DV-10K",
         ("dl3dv-8", "dl3dv-4", "dl3dv", "long-lrm", "re10k"),
         "https://github.com/DL3DV-10K/Dataset",
         "DL3DV-10K terms of use, to be accepted first; research only",
-        "Accept the terms on Hugging Face, download DL3DV/DL3DV-Benchmark, keep <hash>/nerfstudio/ as it is.",
+        "Accept the terms on Hugging Face, download DL3DV/DL3DV-Benchmark, keep <hash>/nerfstudio/ as it is; Long-LRM's"
+        " undistorted copy is made by arthurhero/Long-LRM:data/prosess_dl3dv.py.",
+    ),
+    DataSet(
+        "dl3dv",
+        "DL3DV-10K",
+        ("dl3dv-4", "dl3dv-8", "dl3dv", "long-lrm", "re10k"),
+        "https://github.com/DL3DV-10K/Dataset",
+        "DL3DV-10K terms of use, to be accepted first; research only",
+        "Accept the terms on Hugging Face, download DL3DV/DL3DV-ALL-960P or -480P, keep 1K/<hash>/ as it is.",
     ),
     DataSet(
         "co3d",
@@ -79,11 +97,19 @@ _TABLE = (
     DataSet(
         "dtu",
         "DTU MVS",
-        ("dtu-pixelnerf", "dtu-idr", "dtu-mvsnet", "dtu-mvsplat", "re10k"),
+        ("dtu-pixelnerf", "dtu-idr"),
         "https://roboimagedata.compute.dtu.dk/?page_id=36",
         "free for research, no licence text",
-        "rs_dtu_4 comes from dtu_dataset.zip of sxyu/pixel-nerf's README; IDR's scans from lioryariv/idr"
-        " (data/download_data.sh); MVSNet's training layout from the README of YoYo000/MVSNet.",
+        "rs_dtu_4 comes from dtu_dataset.zip of sxyu/pixel-nerf's README, IDR's scans with masks from lioryariv/idr"
+        " (data/download_data.sh).",
+    ),
+    DataSet(
+        "dtu-mvsnet",
+        "DTU MVS in MVSNet's training layout",
+        ("dtu-mvsnet", "dtu-mvsplat", "re10k"),
+        "https://roboimagedata.compute.dtu.dk/?page_id=36",
+        "free for research, no licence text",
+        "Take the preprocessed training data (dtu_training.rar, mvs_training/dtu) from the README of YoYo000/MVSNet.",
     ),
     DataSet(
         "llff",
@@ -96,7 +122,7 @@ _TABLE = (
     DataSet(
         "mipnerf360",
         "Mip-NeRF 360",
-        ("colmap-4", "colmap-2", "colmap-8", "colmap"),
+        ("mipnerf360", "colmap-4", "colmap-2", "colmap-8", "colmap"),
         "https://jonbarron.info/mipnerf360/",
         "no licence text with the data",
         "Take 360_v2.zip (and 360_extra_scenes.zip for flowers and treehill) from the homepage; keep sparse/0 and"
@@ -120,12 +146,20 @@ _TABLE = (
         "Take nerf_synthetic.zip from bmild/nerf's README.",
     ),
     DataSet(
-        "gso-eschernet",
-        "GSO-30 as EscherNet rendered it",
+        "gso-30",
+        "GSO-30, thirty Google Scanned Objects as EscherNet rendered them",
         ("gso-eschernet",),
         "https://github.com/kxhit/EscherNet",
         "Google Scanned Objects CC BY 4.0; the renders carry none of their own",
         "Download GSO30 of the Hugging Face data set kxic/EscherNet-Dataset.",
+    ),
+    DataSet(
+        "gso",
+        "Google Scanned Objects",
+        ("transforms", "seva"),
+        "https://app.gazebosim.org/GoogleResearch/fuel/collections/Scanned%20Objects%20by%20Google%20Research",
+        "CC BY 4.0",
+        "Download the meshes and render them as the protocol's source says, with one transforms.json for each object.",
     ),
     DataSet(
         "objaverse",
@@ -176,7 +210,7 @@ _TABLE = (
         "Take multi_chair_test.zip from sxyu/pixel-nerf's README.",
     ),
     DataSet(
-        "nmr",
+        "shapenet-nmr",
         "ShapeNet, 13 categories at 64 x 64 (NMR renders in DVR's format)",
         ("nmr",),
         "https://github.com/autonomousvision/differentiable_volumetric_rendering",
@@ -196,6 +230,13 @@ _TABLE = (
 
 DATASETS: Mapping[str, DataSet] = MappingProxyType({row.name: row for row in _TABLE})
 """Every data set by name."""
+
+
+def how_to_get_as(name: str, reader: str) -> str:
+    """`how_to_get` of a data set, and of the reader's own where its layout is not one of the data set's."""
+    if name not in DATASETS or reader in DATASETS[name].readers:
+        return how_to_get(name)
+    return how_to_get(name, *(other for other in datasets_of(reader) if other != name))
 
 
 def how_to_get(*names: str) -> str:

@@ -39,6 +39,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "colmap-2": "kaleido_bench.data.readers.colmap:build_half_reader",
         "colmap-4": "kaleido_bench.data.readers.colmap:build_quarter_reader",
         "colmap-8": "kaleido_bench.data.readers.colmap:build_eighth_reader",
+        "mipnerf360": "kaleido_bench.data.readers.mipnerf360:MipNerf360Reader",
         "llff": "kaleido_bench.data.readers.llff:LlffReader",
         "llff-4": "kaleido_bench.data.readers.llff:build_quarter_reader",
         "llff-8": "kaleido_bench.data.readers.llff:build_eighth_reader",

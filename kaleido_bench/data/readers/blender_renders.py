@@ -66,7 +66,7 @@ class BlenderRendersReader:
 
 def build_gso_reader() -> BlenderRendersReader:
     """EscherNet's GSO-30, 25 renders of each object at random poses."""
-    return BlenderRendersReader("gso-eschernet", "render_mvs_25/model")
+    return BlenderRendersReader("gso-30", "render_mvs_25/model")
 
 
 def build_objaverse_reader() -> BlenderRendersReader:

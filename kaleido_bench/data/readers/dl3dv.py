@@ -25,7 +25,7 @@ from kaleido_bench.data.readers.frames import Sizes, build_frame_camera, load_fr
 from kaleido_bench.data.scenes import Scene, View, build_scene
 from kaleido_bench.errors import BenchError
 
-_GET = how_to_get("dl3dv")
+_GET = how_to_get("dl3dv-140")
 _FILE = "transforms.json"
 
 

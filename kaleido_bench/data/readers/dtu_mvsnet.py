@@ -29,7 +29,7 @@ from kaleido_bench.data.readers.folders import child_scenes, find_scene_folder, 
 from kaleido_bench.data.scenes import Scene, View, build_scene
 from kaleido_bench.errors import BenchError
 
-_GET = how_to_get("dtu")
+_GET = how_to_get("dtu-mvsnet")
 _SIZE = (640, 512)
 _UNIT = 200.0  # millimetres
 _CAMERAS_REDUCED = 4

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from kaleido_bench.data.cameras import build_camera, intrinsics_matrix
-from kaleido_bench.data.datasets import datasets_of, how_to_get
+from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.readers.arrays import c2w_from_w2c
 from kaleido_bench.data.readers.folders import child_scenes, find_scene_folder
 from kaleido_bench.data.readers.frames import load_frames, read_matrix, read_number, read_side, relative_path
 from kaleido_bench.data.scenes import Scene, View, build_scene
 from kaleido_bench.errors import BenchError
 
-_GET = how_to_get(*datasets_of("long-lrm"))
+_GET = how_to_get("dl3dv-140", "tanks-and-temples")
 _FILE = "opencv_cameras.json"
 
 

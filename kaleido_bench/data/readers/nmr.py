@@ -27,7 +27,7 @@ from kaleido_bench.data.readers.dtu import check_count, find_masks
 from kaleido_bench.data.readers.folders import find_scene_folder, nested_scenes, read_image_size, require_images
 from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
 
-_GET = how_to_get("nmr")
+_GET = how_to_get("shapenet-nmr")
 _FILE = "cameras.npz"
 
 

@@ -31,7 +31,7 @@ from jaxtyping import Float64
 from PIL import Image
 
 from kaleido_bench.data.cameras import Camera, build_camera, intrinsics_matrix
-from kaleido_bench.data.datasets import datasets_of, how_to_get
+from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.readers.arrays import c2w_from_w2c
 from kaleido_bench.data.readers.folders import is_below, load_json, require_file
 from kaleido_bench.data.scenes import Scene, View, build_scene
@@ -43,7 +43,7 @@ _OPEN_CHUNKS = 2
 # What torch's weights-only loader says of a pickle it does not run.
 _REFUSED = re.compile(r"GLOBAL \S+|Unsupported operand \d+|Unsupported class \S+")
 
-_GET = how_to_get(*datasets_of("re10k"))
+_GET = how_to_get("re10k", "acid")
 
 
 class Re10kReader:

@@ -15,14 +15,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kaleido_bench.data.datasets import datasets_of, how_to_get
+from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.readers.arrays import parse_numbers
 from kaleido_bench.data.readers.folders import find_scene_folder, is_below, read_image_size, read_text, require_images
 from kaleido_bench.data.readers.re10k import camera_from_entry
 from kaleido_bench.data.scenes import Scene, View, build_scene
 from kaleido_bench.errors import BenchError
 
-_GET = how_to_get(*datasets_of("re10k-raw"))
+_GET = how_to_get("re10k", "acid")
 
 
 class Re10kRawReader:

@@ -397,7 +397,7 @@ def write_llff(root: Path, views: list[TrueView], factor: int | None) -> None:
     np.save(root / "fern" / "poses_bounds.npy", np.array(rows))
 
 
-def write_colmap(root: Path, views: list[TrueView], factor: int | None) -> None:
+def write_colmap(root: Path, views: list[TrueView], factor: int | None, scene: str = "garden") -> None:
     """https://colmap.github.io/format.html, binary: world to camera as a quaternion (w, x, y, z) and a translation; the
     image's corner is (0, 0).
     """
@@ -410,10 +410,10 @@ def write_colmap(root: Path, views: list[TrueView], factor: int | None) -> None:
         images += struct.pack("<Q", 0)
         image = view.image if factor is None else reduce(view.image, factor)
         folder = "images" if factor is None else f"images_{factor}"
-        write(root / "garden" / folder / name, encode(image, "JPEG"))
-    write(root / "garden" / "sparse" / "0" / "cameras.bin", cameras)
-    write(root / "garden" / "sparse" / "0" / "images.bin", images)
-    write(root / "garden" / "sparse" / "0" / "points3D.bin", struct.pack("<Q", 0))
+        write(root / scene / folder / name, encode(image, "JPEG"))
+    write(root / scene / "sparse" / "0" / "cameras.bin", cameras)
+    write(root / scene / "sparse" / "0" / "images.bin", images)
+    write(root / scene / "sparse" / "0" / "points3D.bin", struct.pack("<Q", 0))
 
 
 def quaternion(R: np.ndarray) -> np.ndarray:
@@ -602,6 +602,17 @@ LAYOUTS: tuple[Layout, ...] = (
             image_scale=1 / (factor or 1),
         )
         for factor in (None, 2, 4, 8)
+    ),
+    *(
+        Layout(
+            "mipnerf360",
+            lambda root, views, scene=scene, factor=factor: write_colmap(root, views, factor, scene),
+            scene,
+            tuple(f"_DSC{8679 + number}" for number in range(COUNT)),
+            photograph_views,
+            image_scale=1 / factor,
+        )
+        for scene, factor in (("garden", 4), ("room", 2))
     ),
     Layout(
         "nerf-synthetic", write_nerf_synthetic, "lego", ("train/r_0", "train/r_1", "val/r_0", "test/r_0"), blender_views

@@ -36,7 +36,7 @@ WITH_FILES = [
 def written(reader: str, root: Path) -> Layout:
     """The layout of a reader, on disk."""
     layout = BY_NAME[reader]
-    if reader.startswith("colmap"):
+    if reader.startswith(("colmap", "mipnerf360")):
         pytest.importorskip("pycolmap")
     layout.write(root, layout.views())
     return layout
