@@ -17,6 +17,7 @@ from kaleido_bench.score.statistics import (
     keep_chosen,
     pool_psnr,
     reduce_rows,
+    reduce_samples,
 )
 
 LABELS = {"a-r1": "1", "a-r3": "3", "b-r1": "1", "b-r3": "3"}
@@ -140,3 +141,56 @@ def test_an_infinite_view_is_reported_or_left_out() -> None:
     assert reduce_psnr(rows, PsnrRule())[0].mean == math.inf
     assert reduce_psnr(rows, PsnrRule(exclude_infinite=True)) == [Mean("1", "psnr", "as-published", 30.0, 2, 2)]
     assert reduce_psnr(rows[:1], PsnrRule(exclude_infinite=True)) == []
+
+
+# Several samples
+
+
+def reduce_several(rows: list[Row], **options: object) -> dict[tuple[str, str], tuple[float, float | None, int]]:
+    defaults = {"higher_is_better": {"psnr": True, "lpips-alex": False}, "reduction": "view>scene>protocol"}
+    found = reduce_samples(rows, label_of=LABELS, labels=("1", "3"), **{**defaults, **options})  # type: ignore[arg-type]
+    return {(mean.metric, mean.targets): (mean.best, mean.spread, mean.samples) for mean in found}
+
+
+def samples(case: str, view: str, *values: float, **fields: object) -> list[Row]:
+    return [row(case, view, value, sample=number, **fields) for number, value in enumerate(values)]  # type: ignore[arg-type]
+
+
+def test_best_of_n_is_chosen_view_by_view_and_the_spread_is_a_view_s_own() -> None:
+    """View 0: best 14, deviation sqrt((4 + 0 + 4) / 2) = 2. View 1: 30 and 0. Scene b: 40, deviation sqrt(50)."""
+    rows = samples("a-r1", "0", 10, 12, 14) + samples("a-r1", "1", 30, 30, 30)
+    other = samples("b-r1", "0", 35, 40, 30)
+    found = reduce_several(rows + other)["psnr", "as-published"]
+    assert found == pytest.approx(((22 + 40) / 2, (1 + 5) / 2, 3))
+    mean = reduce(rows + other)[0].mean
+    assert mean == pytest.approx(((12 + 30) / 2 + 35) / 2) and mean < found[0]
+
+
+def test_the_best_sample_of_one_metric_need_not_be_that_of_another() -> None:
+    rows = samples("a-r1", "0", 10, 20) + samples("a-r1", "0", 0.1, 0.4, metric="lpips-alex")
+    found = reduce_several(rows)
+    assert found["psnr", "as-published"][0] == 20 and found["lpips-alex", "as-published"][0] == 0.1
+
+
+def test_leaked_targets_leave_the_strict_best_and_spread() -> None:
+    rows = samples("a-r1", "0", 10, 20) + samples("a-r1", "1", 50, 60, leaked=True)
+    found = reduce_several(rows)
+    assert found["psnr", "as-published"][0] == 40 and found["psnr", "strict-novel"][0] == 20
+
+
+def test_one_sample_has_neither_best_nor_spread() -> None:
+    assert reduce_several(ROWS) == {} and reduce_several([]) == {}
+
+
+def test_a_pooled_best_is_pooled_and_its_spread_is_that_of_views() -> None:
+    rows = samples("a-r1", "0", 10, 40) + samples("a-r1", "1", 10, 20)
+    best, spread, _ = reduce_several(rows, psnr=PsnrRule(pooled=True))["psnr", "as-published"]
+    assert best == pytest.approx(pool_psnr([40, 20])) and best == pytest.approx(22.967, abs=1e-3)
+    assert spread == pytest.approx((math.sqrt(450) + math.sqrt(50)) / 2)
+
+
+def test_a_view_with_an_infinite_sample_has_no_spread() -> None:
+    rows = samples("a-r1", "0", 10, math.inf)
+    assert reduce_several(rows)["psnr", "as-published"] == (math.inf, None, 2)
+    found = reduce_several(rows + samples("a-r1", "1", 10, 20), psnr=PsnrRule(exclude_infinite=True))
+    assert found["psnr", "as-published"] == pytest.approx((20, math.sqrt(50), 2))

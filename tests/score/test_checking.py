@@ -1,0 +1,115 @@
+"""A result is believed only as far as its rows and run.json bear it out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kaleido_bench.conventions import load_convention
+from kaleido_bench.errors import BenchError
+from kaleido_bench.items import Deviations
+from kaleido_bench.score.checking import load_checked_result
+from kaleido_bench.score.results import load_result, result_path, write_result
+from tests.score.test_scoring import Desk, set_up
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    desk = set_up(tmp_path_factory.mktemp("checking"), samples=2)
+    write_result(desk.run, desk.result())
+    return desk
+
+
+@pytest.mark.parametrize("convention", ["kbench-v1", "3dgs", "pixelsplat-offline", "nerfacto"])
+def test_an_honest_result_passes(scored: Desk, convention: str) -> None:
+    recipe = load_convention(convention)
+    try:
+        write_result(scored.run, scored.result(convention=recipe))
+    except BenchError as error:
+        pytest.skip(f"{convention}: {error.found}")
+    assert load_checked_result(scored.run, convention) == load_result(result_path(scored.run, convention))
+
+
+def test_partial_and_incomplete_results_pass(tmp_path: Path) -> None:
+    desk = set_up(tmp_path, predict=("arc-r1", "arc-r3"))
+    for deviations in (Deviations(scenes=("arc",)), Deviations()):
+        write_result(desk.run, desk.result(deviations=deviations))
+        assert load_checked_result(desk.run, "kbench-v1").complete is deviations.any
+
+
+def a_better_mean(document: Any) -> None:
+    document["means"][0]["mean"] += 0.01
+
+
+def a_better_scene(document: Any) -> None:
+    document["scenes"][-1]["mean"] = 99.0
+
+
+def a_smaller_spread(document: Any) -> None:
+    document["sample_means"][0]["spread"] = 0.0
+
+
+def a_mean_less(document: Any) -> None:
+    del document["means"][0]
+
+
+def another_model(document: Any) -> None:
+    document["model"]["weights_sha256"] = "0" * 64
+
+
+def another_protocol(document: Any) -> None:
+    document["protocol"]["hash"] = "0" * 64
+
+
+def another_convention(document: Any) -> None:
+    document["convention"]["hash"] = "0" * 64
+
+
+def fewer_views(document: Any) -> None:
+    document["counts"]["views_found"] -= 1
+
+
+def no_view_at_the_cap(document: Any) -> None:
+    document["psnr_views_at_cap"] = 7
+
+
+def partial(document: Any) -> None:
+    document["partial"] = True
+
+
+@pytest.mark.parametrize(
+    ("edit", "field"),
+    [
+        (a_better_mean, r"means\[0\].mean is"),
+        (a_better_scene, r"scenes\[\d+\].mean is 99.0"),
+        (a_smaller_spread, r"sample_means\[0\].spread is 0.0"),
+        (a_mean_less, "means is 7 entries; expected 8 entries"),
+        (another_model, "model.weights_sha256 is 0000"),
+        (another_protocol, "protocol.hash is 0000"),
+        (another_convention, "convention.hash is 0000"),
+        (fewer_views, "counts.views_found is 15; expected 16"),
+        (no_view_at_the_cap, "psnr_views_at_cap is 7; expected 0"),
+        (partial, "partial is True; expected False"),
+    ],
+)
+def test_an_edited_result_is_refused(scored: Desk, edit: Callable[[Any], None], field: str) -> None:
+    write_result(scored.run, scored.result())
+    path = scored.run.result
+    document = json.loads(path.read_text())
+    edit(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(BenchError, match=rf"result.json: {field}.*make it again with `kbench score") as caught:
+        load_checked_result(scored.run, "kbench-v1")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_result_without_its_rows_is_refused(tmp_path: Path) -> None:
+    desk = set_up(tmp_path)
+    write_result(desk.run, desk.result())
+    desk.run.scores("kbench-v1").unlink()
+    with pytest.raises(BenchError, match=r"its rows are not there .*`kbench score"):
+        load_checked_result(desk.run, "kbench-v1")
