@@ -62,6 +62,8 @@ def test_metrics_know_which_way_is_better() -> None:
         "ssim": True,
         "lpips-alex": False,
         "lpips-vgg": False,
+        "psnr-fg": True,
+        "ssim-fg": True,
     }
 
 

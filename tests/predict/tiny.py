@@ -75,6 +75,7 @@ def write_protocol(
     cases: Sequence[Case] | None = None,
     image_sha256: dict[str, dict[str, str]] | None = None,
     camera_sha256: dict[str, dict[str, str]] | None = None,
+    mask_sha256: dict[str, dict[str, str]] | None = None,
 ) -> Path:
     """A protocol and its index beside it. By default each scene has one case a count: references 0000, 0001, ..."""
     if cases is None:
@@ -94,6 +95,7 @@ def write_protocol(
             cases=tuple(cases),
             image_sha256=image_sha256 or {},
             camera_sha256=camera_sha256 or {},
+            mask_sha256=mask_sha256 or {},
         )
     )
     index_path = path.with_suffix(".json")

@@ -43,6 +43,12 @@ def find(comparison: Comparison, metric: str, references: str = "1") -> Differen
     return next(d for d in comparison.differences if (d.metric, d.references) == (metric, references))
 
 
+def test_what_comes_before_8_bits_makes_them_matter(desk: Desk) -> None:
+    """A saved prediction that is rounded to bfloat16 is 8-bit no more: whether it is rounded again is scored."""
+    steps = {step.name: step.change for step in find(compare(desk, load_convention("lvsm"), V1), "psnr").steps}
+    assert steps["dtype"] and steps["quantise"]
+
+
 # Steps
 
 
@@ -50,8 +56,8 @@ def find(comparison: Comparison, metric: str, references: str = "1") -> Differen
 def test_every_field_of_a_convention_is_in_a_step(metric: str, group: Record) -> None:
     """A field that a later version brings and no step moves would be a gap without a cause."""
     elsewhere = {"name", "schema_version", "missing", "psnr", "ssim", "lpips", *UNHASHED_FIELDS}
-    of_all = {*differences._IMAGES, "quantise_of", "infinite_psnr", "reduction"}
-    assert of_all == set(Convention.model_fields) - elsewhere
+    of_images = [field for fields in differences._IMAGES.values() for field in fields]
+    assert {*of_images, "infinite_psnr", "reduction"} == set(Convention.model_fields) - elsewhere
     of_one = [field for fields in differences._find_group(metric)[1].values() for field in fields]
     assert sorted(of_one) == sorted(set(type(group).model_fields) - {"metric"})
 
@@ -106,7 +112,7 @@ def test_the_step_that_moves_most_comes_first(desk: Desk) -> None:
     assert ssim.steps[0].second == {"window": "uniform", "window_size": 7, "sigma": None}
     # Saved predictions are 8-bit: how they were to become so moves nothing.
     psnr = find(compare(desk, V1, load_convention("nerfbaselines")), "psnr")
-    assert {step.name: step.change for step in psnr.steps} == {"quantise": 0.0, "infinite_psnr": 0.0}
+    assert {step.name: step.change for step in psnr.steps} == {"quantise": 0.0, "mask": 0.0, "infinite_psnr": 0.0}
 
 
 def test_pooling_is_a_step_of_its_own(desk: Desk) -> None:
@@ -131,10 +137,10 @@ def test_nothing_is_written(desk: Desk) -> None:
 
 def test_what_cannot_be_compared_is_said(tmp_path: Path, weights_dir: Path) -> None:
     desk = set_up(tmp_path, replace=[LPIPS])
-    comparison = compare(desk, V1, load_convention("gsplat-alex"))
+    comparison = compare(desk, V1, load_convention("nerfacto"))
     assert {difference.metric for difference in comparison.differences} == {"psnr", "ssim", "lpips-alex"}
-    assert "lpips-vgg is not defined by gsplat-alex" in comparison.notes
-    assert any(note.startswith("gsplat-alex: ssim.border is unset") for note in comparison.notes)
+    assert "lpips-vgg is not defined by nerfacto" in comparison.notes
+    assert any(note.startswith("nerfacto: ssim.border is unset") for note in comparison.notes)
     assert "lpips.epsilon" not in [step.name for step in find(comparison, "lpips-alex").steps]
     assert "lpips-alex.epsilon" in [step.name for step in find(comparison, "lpips-alex").steps]
     assert "lpips-vgg: weights missing" in compare(desk, V1, load_convention("nerfbaselines")).notes
