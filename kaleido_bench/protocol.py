@@ -200,11 +200,11 @@ class Protocol(Record):
         if not isinstance(self.index, PendingIndex):
             return self
         counts, targets = self.reference_counts, self.index.expected.targets
-        if isinstance(counts, str) or (targets is not None and len(targets) != len(counts)):
+        if targets is not None and (isinstance(counts, str) or len(targets) != len(counts)):
             found = "all" if isinstance(counts, str) else f"{len(counts)} numbers"
             raise RefusedError(
                 f"index.expected.targets {targets} beside reference_counts of {found}",
-                expected="numbers of reference views, and as many numbers of targets or null",
+                expected="as many numbers of targets as of reference views, or null",
                 fix="Correct one of the two lists.",
             )
         return self

@@ -18,7 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from builders import co3d, dl3dv, dtu, llff, nerf_synthetic, objects, re10k  # noqa: E402
+from builders import co3d, dl3dv, dtu, llff, nerf_synthetic, objects, on_disk, re10k  # noqa: E402
 from builders.common import Draft, freeze_draft  # noqa: E402
 
 from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
@@ -39,6 +39,16 @@ def freeze_family(family: str, splits: Path) -> list[FrozenProtocol]:
     return [freeze_draft(draft) for draft in FAMILIES[family](splits)]
 
 
+def write_pending(splits: Path, out: Path) -> None:
+    """Writes the protocols that wait for the files of their data set, and the lists that one of their rules needs."""
+    for pending in on_disk.build(splits):
+        (out / pending.yaml_path).parent.mkdir(parents=True, exist_ok=True)
+        (out / pending.yaml_path).write_bytes(pending.yaml_bytes)
+        print(f"{out / pending.yaml_path}: pending")
+    if out == HERE:
+        (HERE.parent / on_disk.EMBEDDED).write_bytes(on_disk.render_long_lrm(splits))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and writes the files."""
     parser = argparse.ArgumentParser(description="Write the catalogue of protocols.")
@@ -50,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for frozen in freeze_family(family, options.splits_dir):
             write_protocol(options.out, frozen)
             print(f"{options.out / frozen.yaml_path}: {len(frozen.index_bytes):,} bytes of index")
+    if not options.only:
+        write_pending(options.splits_dir, options.out)
 
 
 if __name__ == "__main__":

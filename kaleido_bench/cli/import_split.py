@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kaleido_bench.importers.archives import Archive
     from kaleido_bench.importers.completion import Completed
 
-KINDS = "seva, reconfusion, viewcrafter, 4dim or pixelsplat"
+KINDS = "seva, reconfusion, viewcrafter, 4dim or pixelsplat; mipnerf360, long-lrm, srn or rtmv over the data itself"
 
 
 def import_split(

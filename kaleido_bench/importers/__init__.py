@@ -85,6 +85,22 @@ IMPORTERS: Mapping[str, ImporterEntry] = MappingProxyType(
             "kaleido_bench.importers.evaluation_index:EvaluationIndex",
             "evaluation_index*.json of pixelSplat and those who took its layout",
         ),
+        "mipnerf360": ImporterEntry(
+            "kaleido_bench.importers.on_disk:build_mipnerf360",
+            "the folder of Mip-NeRF 360's scenes, whose every 8th image is a target",
+        ),
+        "long-lrm": ImporterEntry(
+            "kaleido_bench.importers.on_disk:build_long_lrm",
+            "a folder of scenes as Long-LRM prepares them, whose every 8th frame is a target",
+        ),
+        "srn": ImporterEntry(
+            "kaleido_bench.importers.on_disk:build_srn",
+            "a folder of SRN's ShapeNet objects (cars_test, chairs_test), of which views 64 and 104 are given",
+        ),
+        "rtmv": ImporterEntry(
+            "kaleido_bench.importers.on_disk:build_rtmv",
+            "a folder of RTMV scenes, of which the first views are given",
+        ),
     }
 )
 """Name on the command line -> importer, imported by `build_importer`. A builder takes no argument."""

@@ -159,8 +159,13 @@ def check_counts(
     by_count: dict[int, list[Question]] = {}
     for question in split.questions:
         by_count.setdefault(len(question.references), []).append(question)
-    counts = list(by_count if isinstance(reference_counts, str) else reference_counts)
     found = _Wrong(where)
+    if isinstance(reference_counts, str):  # every scene has its own number, and there is one question of each
+        scenes = {question.scene for question in split.questions}
+        if expected.scenes is not None and len(scenes) != expected.scenes:
+            found.refuse(f"{len(scenes)} scenes", f"{expected.scenes} scenes")
+        return
+    counts = list(reference_counts)
     for position, count in enumerate(counts):
         questions = by_count.get(count, [])
         scenes = {question.scene for question in questions}

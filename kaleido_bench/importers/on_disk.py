@@ -58,7 +58,7 @@ class RulesOnDisk(NamedTuple):
         return PublishedSplit(tuple(questions), frames={})
 
 
-# ----------------------------------------------------------------------------------------- Mip-NeRF 360, every 8th image
+# ----- Mip-NeRF 360, every 8th image
 
 
 def build_mipnerf360() -> RulesOnDisk:
@@ -97,7 +97,7 @@ def _read_mipnerf360_sparse(archive: Archive) -> list[Question]:
     return questions
 
 
-# ------------------------------------------------------------------------------------------------ Long-LRM, the "L" split
+# ----- Long-LRM, the "L" split
 
 
 def build_long_lrm() -> RulesOnDisk:
@@ -143,7 +143,7 @@ def _read_long_lrm(archive: Archive, dataset: str) -> list[Question]:
     return questions
 
 
-# --------------------------------------------------------------------------------- rendered objects: the first views given
+# ----- rendered objects: the first views given
 
 
 def build_srn() -> RulesOnDisk:
@@ -186,11 +186,13 @@ def _read_rtmv(archive: Archive) -> list[Question]:
     for question in questions:
         for view in (*question.references, *question.targets):
             if f"{question.scene}/{view}.json" not in archive.names:
-                raise BenchError(question.where, f"no view {view}", expected="views 00000 to 00019", fix="Fetch it again.")
+                raise BenchError(
+                    question.where, f"no view {view}", expected="views 00000 to 00019", fix="Fetch it again."
+                )
     return questions
 
 
-# ------------------------------------------------------------------------------------------------------------- the files
+# ----- the files
 
 
 class _HeldOut(NamedTuple):
