@@ -145,7 +145,7 @@ def read_image_size(path: Path) -> tuple[int, int]:
             return image.size
     except FileNotFoundError:
         raise BenchError(path, "no such image", expected="the image of a view", fix=FETCH_AGAIN) from None
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise BenchError(path, f"unreadable ({error})", expected="an image", fix="Fetch the file again.") from None
 
 
