@@ -16,6 +16,7 @@ import torch
 from reference_model.config import PRESETS, Preset
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss
+from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
 from reference_model.train import WorldStream, compile_parts, loss_of_step
@@ -88,6 +89,7 @@ def profile_loop(preset: Preset) -> None:
     """Print the costliest operations of the last stage's real steps, on the device and on the host."""
     stage, views = preset.train.stages[-1], preset.model.max_views
     model, tracer = build(preset, compiled=True)
+    inputs = build_inputs(preset.model, "cuda")
     optimizers = build_optimizers(model, preset.train)
     stream = WorldStream(views, stage.scenes, 0, "cuda")
     generator = torch.Generator("cuda").manual_seed(0)
@@ -96,7 +98,9 @@ def profile_loop(preset: Preset) -> None:
         for i in range(first, first + count):
             references = 1 + i % (views - 2)
             with torch.profiler.record_function("PART loss"):
-                loss = loss_of_step(model, stream.step(i), preset, references, stage.image_size, generator, tracer)
+                loss = loss_of_step(
+                    model, inputs, stream.step(i), preset, references, stage.image_size, generator, tracer
+                )
             with torch.profiler.record_function("PART backward"):
                 loss.backward()
             with torch.profiler.record_function("PART update"):

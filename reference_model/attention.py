@@ -134,6 +134,18 @@ class Window(NamedTuple):
         return (self.rows // self.side) * (self.columns // self.side)
 
 
+def cut_views(rows: int, columns: int, side: int) -> tuple[Window, Window] | tuple[None, None]:
+    """The local and the grid windows of views of rows x columns patches; none where a window holds the whole view.
+
+    Raises ValueError where they do not divide.
+    """
+    if not 0 < side < max(rows, columns):
+        return None, None
+    if rows % side or columns % side:
+        raise ValueError(f"{rows}x{columns} patches do not divide into windows of {side}x{side}")
+    return Window(rows, columns, side, grid=False), Window(rows, columns, side, grid=True)
+
+
 def cut_windows(x: Float[Tensor, "b v n h c"], window: Window) -> Float[Tensor, "bw v m h c"]:
     """Each window becomes a scene of its own: a reshape. x holds the patches alone."""
     b, v, _, h, c = x.shape

@@ -97,6 +97,9 @@ class ModelConfig:
     feature_channels: int = 0
     """Channels of the image features beside the reference latents (the paper: DINOv2; see features.py). 0: none."""
 
+    features: str = "none"
+    """Which image features (features.build_features). They must have `feature_channels` channels."""
+
     codec: str = "pixels"
     """What turns images into tokens and back (codecs.py). The paper: a per-image VAE, which one is not known."""
 
@@ -262,7 +265,7 @@ def tiny() -> Preset:
 
 
 def small() -> Preset:
-    """28.9 M parameters, for a run of under an hour on one H100; to be shipped.
+    """28.8 M parameters, for a run of under an hour on one H100; to be shipped.
 
     Width and heads follow the machine: 512 with heads of 128 channels reached 291 TFLOP/s where 448 with heads of 64
     reached 203 (docs: facts measured on one H100), so 7 wide blocks with two key heads cost less time than 12 narrow
@@ -293,7 +296,7 @@ def small() -> Preset:
 
 
 def medium() -> Preset:
-    """130 M parameters at 256 px: 12 views as the paper trained with, windows of 8 x 8 patches in turn local and
+    """116 M parameters at 256 px: 12 views as the paper trained with, windows of 8 x 8 patches in turn local and
     grid.
     """
     return Preset(
@@ -317,7 +320,7 @@ def medium() -> Preset:
 
 
 def large() -> Preset:
-    """3.0 B parameters, the size of the paper's largest (3.1 B), at 512 px on autoencoder latents (FLUX.2's 32
+    """3.1 B parameters, the size of the paper's largest, at 512 px on autoencoder latents (FLUX.2's 32
     channels at 1/8 of the size, 2 x 2 of them a token) with DINOv2 features (base, 768 channels) beside the
     references. Nobody has
     trained it here: its shapes, parameters and FLOPs are checked on the meta device.
@@ -326,7 +329,7 @@ def large() -> Preset:
         model=ModelConfig(
             width=2560, depth=36, heads=20, mlp_width=6912, patch=16, image_size=512, pose_channels=64, max_views=12,
             pose="prope", time_channels=16, kv_heads=4, registers=8, window=8, feature_channels=768,
-            codec="taef2", token_channels=128, keep_references=True,
+            features="dinov2:facebook/dinov2-base", codec="taef2", token_channels=128, keep_references=True,
         ),
         flow=dataclasses.replace(medium().flow, prediction="velocity", base_tokens=1024),
         train=dataclasses.replace(

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reference_model.codecs import patchify, unpatchify
 from reference_model.config import FlowConfig
+from reference_model.inputs import Inputs
 from reference_model.model import Kaleido, Views
 from reference_model.positions import normalise_poses, pose_distances
 from reference_model.sampler import Sampling, sample_targets
@@ -57,21 +57,23 @@ def nearest_reference(batch: Batch, references: int) -> Tensor:
 
 @torch.inference_mode()
 def predict_targets(
-    model: Kaleido, batch: Batch, references: int, steps: int, flow: FlowConfig, seed: int = 0
+    model: Kaleido, inputs: Inputs, batch: Batch, references: int, steps: int, flow: FlowConfig, seed: int = 0
 ) -> Tensor:
     """Target images of a batch by `steps` Euler steps."""
-    size, patch = batch.images.shape[-1], model.config.patch
-    tokens = patchify(batch.images, patch)
+    size = batch.images.shape[-1]
+    tokens = inputs.codec.encode(batch.images)
     clean = tokens[:, :references]
     noise = torch.randn(tokens[:, references:].shape, generator=torch.Generator().manual_seed(seed)).to(tokens.device)
     views = Views(batch.c2w, batch.intrinsics, references, size, size)
-    out = sample_targets(model, flow, clean, views, noise, Sampling(steps))
-    return unpatchify(out, patch, size, size)
+    features = inputs.see(batch.images[:, :references])
+    out = sample_targets(model, flow, clean, views, noise, Sampling(steps), features=features)
+    return inputs.codec.decode(out, size, size)
 
 
 @torch.inference_mode()
 def score_held_out(
     model: Kaleido,
+    inputs: Inputs,
     size: int,
     views: int,
     device: str,
@@ -94,7 +96,9 @@ def score_held_out(
         for count in steps:
             predicted = torch.cat(
                 [
-                    predict_targets(model, Batch(*(x[i : i + 16] for x in batch)), references, count, flow)[:, last]
+                    predict_targets(model, inputs, Batch(*(x[i : i + 16] for x in batch)), references, count, flow)[
+                        :, last
+                    ]
                     for i in range(0, scenes, 16)
                 ]
             )

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_checkpoint
-from reference_model.codecs import patchify, unpatchify
 from reference_model.config import Preset
+from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.positions import NORMALISATIONS
 from reference_model.sampler import Rollout, Sampling, Scene, roll_out
@@ -27,6 +27,7 @@ class LoadedModel(NamedTuple):
     weights_sha256: str
     training_data: tuple[str, ...]
     device: str
+    inputs: Inputs
 
     @property
     def image_size(self) -> int:
@@ -48,7 +49,8 @@ def load_model(variant: str | Path = "tiny", device: str = "cpu") -> LoadedModel
         raise ValueError(f"{folder}: the weights do not fit the preset beside them: {error}") from error
     data = card.get("training_data", [])
     names = tuple(str(name) for name in data) if isinstance(data, list) else ()
-    return LoadedModel(model.to(device).eval(), preset, hash_checkpoint(folder), names, device)
+    inputs = build_inputs(preset.model, device)
+    return LoadedModel(model.to(device).eval(), preset, hash_checkpoint(folder), names, device, inputs)
 
 
 def check_cameras(c2w: Tensor, intrinsics: Tensor, where: str) -> None:
@@ -103,13 +105,19 @@ def render_views(
     device, config = loaded.device, loaded.preset.model
     c2w = NORMALISATIONS[config.normalisation](torch.cat([reference_c2w, target_c2w])[None]).to(device)
     intrinsics = torch.cat([reference_intrinsics, target_intrinsics]).float()[None].to(device)
-    clean = patchify(reference_images[None].float().to(device), config.patch)[0]
+    images = reference_images[None].float().to(device)
+    clean, features = loaded.inputs.codec.encode(images)[0], loaded.inputs.see(images)
     if not torch.isfinite(clean).all():
         raise ValueError("the reference tokens hold NaN or infinity: look at the reference images and the codec")
-    scene = Scene(clean, Views(c2w, intrinsics, references, height, width))
+    scene = Scene(
+        clean,
+        Views(c2w, intrinsics, references, height, width),
+        None if features is None else features[0],
+        None if features is None else lambda tokens: loaded.inputs.see_tokens(tokens, height, width),
+    )
     shape = (target_c2w.shape[0], *clean.shape[1:])
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)).to(device)
-    images = torch.empty(shape[0], 3, height, width)
+    rendered = torch.empty(shape[0], 3, height, width)
     keep = config.keep_references if cached is None else cached
     plan = rollout or Rollout(chunk=chunk, references=max(loaded.max_views - 1, 1))
     for made in roll_out(
@@ -120,6 +128,5 @@ def render_views(
                 f"the prediction of targets {made.targets} holds NaN or infinity: reference_model.diagnostics names "
                 "the layer where it begins"
             )
-        pixels = unpatchify(made.tokens[None], config.patch, height, width)[0]
-        images[made.targets] = pixels.clamp(0, 1).cpu()
-    return images
+        rendered[made.targets] = loaded.inputs.codec.decode(made.tokens, height, width).clamp(0, 1).cpu()
+    return rendered

@@ -18,11 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reference_model.attention import KeyValues, Window, normalise
+from reference_model.attention import KeyValues, cut_views, normalise
 from reference_model.blocks import MODULATIONS, Block, Places
 from reference_model.config import ModelConfig
 from reference_model.positions import (
     Actions,
+    Rotations,
     build_pose_actions,
     build_positions,
     build_times,
@@ -30,6 +31,7 @@ from reference_model.positions import (
     lift_intrinsics,
     plucker_rays,
     widen,
+    without_autocast,
 )
 
 FREQUENCIES = 64  # of the embedding of t
@@ -113,31 +115,28 @@ class Kaleido(nn.Module):
         return [block for block in [*self.encoder, *self.blocks] if isinstance(block, Block)]
 
     def build_places(self, views: Views) -> Places:
-        """The actions and windows of these views."""
+        """The actions and windows of these views; never in less than float32, whatever autocast says."""
         config = self.config
         rows, columns = views.height // config.patch, views.width // config.patch
         c2w, intrinsics = widen(views.c2w), widen(views.intrinsics)
 
-        def positions(channels: int):
+        def positions(channels: int) -> Rotations:
             return build_positions(rows, columns, channels, config.registers, config.position, c2w)
 
-        pose = None
-        if config.pose_channels:
-            lift = lift_intrinsics(intrinsics, views.height, views.width) if config.pose == "prope" else None
-            pose = build_pose_actions(c2w, lift, config.value_action)
-        times = torch.zeros_like(c2w[:, :, 0, 0]) if views.times is None else views.times.to(c2w.dtype)
-        moving = build_times(times, config.time_channels)
-        rest = config.head_channels - config.pose_channels - config.time_channels
-        side = config.window
-        cut = 0 < side < max(rows, columns)
-        if cut and (rows % side or columns % side):
-            raise ValueError(f"{rows}x{columns} patches do not divide into windows of {side}x{side}")
-        return Places(
-            within=Actions(None, None, positions(config.head_channels)),
-            across=Actions(pose, moving, positions(rest)),
-            local=Window(rows, columns, side, grid=False) if cut else None,
-            grid=Window(rows, columns, side, grid=True) if cut else None,
-        )
+        with without_autocast(c2w.device):
+            pose = None
+            if config.pose_channels:
+                lift = lift_intrinsics(intrinsics, views.height, views.width) if config.pose == "prope" else None
+                pose = build_pose_actions(c2w, lift, config.value_action)
+            times = torch.zeros_like(c2w[:, :, 0, 0]) if views.times is None else views.times.to(c2w.dtype)
+            rest = config.head_channels - config.pose_channels - config.time_channels
+            local, grid = cut_views(rows, columns, config.window)
+            return Places(
+                within=Actions(None, None, positions(config.head_channels)),
+                across=Actions(pose, build_times(times, config.time_channels), positions(rest)),
+                local=local,
+                grid=grid,
+            )
 
     def embed_views(
         self,
@@ -193,12 +192,12 @@ class Kaleido(nn.Module):
         """
         r, v = views.references, tokens.shape[1]
         if len(self.encoder):
-            cache = self.encode_references(tokens[:, :r], views.take(0, r, r), features)
+            cache = self.encode_references(tokens[:, :r], views.take(0, r, r), features) if r else ()
             return self.denoise(tokens[:, r:], t, views.take(r, v, 0), cache)
         places = self.build_places(views)
         x = self.embed_views(tokens, views, features)
         modulation = self.time(widen(t)[:, None] * self.roles(views, tokens))  # references stay at t = 0
-        blind = torch.tensor(0 if self.config.references_see_targets else r)  # see attention.attend_across
+        blind = torch.tensor(0 if self.config.references_see_targets else r, device="cpu")  # attention.attend_across
         for block in self.blocks:
             x, _ = block(x, modulation, places, blind)
         return self.read_out(x[:, r:])
@@ -227,7 +226,7 @@ class Kaleido(nn.Module):
         views = views._replace(references=clean.shape[1])
         places, x = self.build_places(views), self.embed_views(clean, views, features)
         modulation = self.time(torch.zeros(clean.shape[:2], device=clean.device, dtype=widen(clean).dtype))
-        together = torch.tensor(0)  # all see all, and what is past
+        together = torch.tensor(0, device="cpu")  # all see all, and what is past
         if len(self.encoder):
             for block in self.encoder:
                 x, _ = block(x, modulation, places, together)
@@ -246,7 +245,7 @@ class Kaleido(nn.Module):
         views = views._replace(references=0)
         places, x = self.build_places(views), self.embed_views(noised, views, None)
         modulation = self.time(widen(t)[:, None] * self.roles(views, noised))
-        together = torch.tensor(0)
+        together = torch.tensor(0, device="cpu")
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
             x, _ = block(x, modulation, places, together, past)
         return self.read_out(x)

@@ -196,6 +196,8 @@ class Scene(NamedTuple):
     clean: Float[Tensor, "reference n channels"]
     views: Views  # of one scene: its references, then its targets
     features: Float[Tensor, "reference n feature"] | None = None
+    see: Callable[[Float[Tensor, "view n channels"]], Float[Tensor, "view n feature"]] | None = None
+    """Features of generated views, which exist as tokens only; without it they have zeros, as targets have."""
 
 
 def gather_views(views: Views, rows: list[int], references: int) -> Views:
@@ -245,11 +247,15 @@ class Conditions:
         return torch.stack(parts)[None] if parts else self.scene.clean[None, :0]
 
     def features(self, rows: list[int]) -> Tensor | None:
-        """Generated views have none: zeros, as targets have in training."""
-        features = self.scene.features
-        if features is None:
+        known, see, first = self.scene.features, self.scene.see, self.first_target
+        if known is None or not rows:
             return None
-        return torch.stack([features[row] if row < self.first_target else features[0] * 0 for row in rows])[None]
+        old, new = [row for row in rows if row < first], [row for row in rows if row >= first]  # in this order
+        parts = [known[old]]
+        if new:
+            tokens = self.tokens(new)[0]
+            parts.append(see(tokens) if see is not None else known.new_zeros(len(new), *known.shape[1:]))
+        return torch.cat(parts)[None]
 
     def encode(self, rows: list[int], past: Cache | None = None) -> Cache:
         views = gather_views(self.scene.views, rows, len(rows))
@@ -318,7 +324,7 @@ def roll_out(
             views,
             noise[None, targets],
             sampling,
-            features=conditions.features(rows),
+            features=conditions.features(rows) if conditions.cache is None else None,
             cache=conditions.cache,
         )
         chunk = Chunk(targets, tokens[0])

@@ -21,11 +21,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from reference_model.checkpoint import write_checkpoint
-from reference_model.codecs import patchify
 from reference_model.config import PRESETS, Preset, Stage
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix, sample_noise_levels
 from reference_model.held_out import HELD_OUT_SEED, score_held_out
+from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, learning_rate_factor
 from reference_model.positions import NORMALISATIONS
@@ -106,6 +106,7 @@ class WorldStream:
 
 def loss_of_step(
     model: Kaleido,
+    inputs: Inputs,
     drawn: StepWorlds,
     preset: Preset,
     references: int,
@@ -117,14 +118,14 @@ def loss_of_step(
     rig = drawn.rig
     with torch.no_grad():
         images = render_worlds(drawn.worlds, rig, size, tracer=tracer, scenes_at_once=32 if rig.c2w.is_cuda else 2)
-        tokens = patchify(images, preset.model.patch)
+        tokens, features = inputs.codec.encode(images), inputs.see(images[:, :references])
         clean, noised = tokens[:, :references], tokens[:, references:]
         t = sample_noise_levels(tokens.shape[0], preset.flow, generator, noised.shape[2], noised.shape[1])
         noise = torch.randn(noised.shape, generator=generator, device=noised.device)
         sequence = torch.cat([clean, mix(noised, noise, t)], 1)
         cameras = Views(drawn.poses, build_intrinsics(rig, size), references, size, size, drawn.times)
     with torch.autocast(sequence.device.type, torch.bfloat16, enabled=sequence.is_cuda):
-        predicted = model(sequence, t, cameras)
+        predicted = model(sequence, t, cameras, features)
     return flow_loss(predicted, noised, noise, t, preset.flow)
 
 
@@ -183,11 +184,14 @@ def compile_parts(model: Kaleido) -> Tracer:
     return torch.compile(trace, dynamic=False)
 
 
-def finish(averaged: Kaleido, preset: Preset, out: Path, device: str, log: Log, steps: int, tracer: Tracer) -> None:
+def finish(
+    averaged: Kaleido, inputs: Inputs, preset: Preset, out: Path, device: str, log: Log, steps: int, tracer: Tracer
+) -> None:
     """Score the averaged weights on held-out worlds and write them, with the card that says where they come from."""
     seconds = log.seconds
     scores = score_held_out(
         averaged,
+        inputs,
         preset.model.image_size,
         preset.model.max_views,
         device,
@@ -215,7 +219,7 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
     """Train for so many minutes, or so many steps, and write the checkpoint to `out`."""
     config, views = preset.train, preset.model.max_views
     torch.manual_seed(config.seed)
-    model = Kaleido(preset.model).to(device)
+    model, inputs = Kaleido(preset.model).to(device), build_inputs(preset.model, device)
     averaged = Kaleido(preset.model).to(device).eval().requires_grad_(False)
     averaged.load_state_dict(model.state_dict())
     tracer = compile_parts(model) if compiled else trace
@@ -241,7 +245,7 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
             first_step, current = step, number
         references = draw_reference_count(step, config.seed, views, preset.flow.reference_dropout)
         drawn = stream.step(step - first_step)
-        loss = loss_of_step(model, drawn, preset, references, stage.image_size, generator, tracer)
+        loss = loss_of_step(model, inputs, drawn, preset, references, stage.image_size, generator, tracer)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
         rate = config.learning_rate * learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
@@ -256,7 +260,7 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
         flops = 3 * stage.scenes * forward_flops(preset.model, references, views - references, tokens)
         step += 1
         log.add(step, stage.image_size, rate, loss, flops)
-    finish(averaged, preset, out, device, log, step, tracer)
+    finish(averaged, inputs, preset, out, device, log, step, tracer)
 
 
 def override(preset: Preset, settings: list[str]) -> Preset:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+from reference_model.attention import Gains, attend, prepare_qkv, restore_output
+from reference_model.blocks import Places
+from reference_model.positions import Actions, build_pose_actions, build_positions, build_times, lift_intrinsics
 from tests.reference_model.models import (
     DESIGNS,
     SEEING,
@@ -14,10 +18,6 @@ from tests.reference_model.models import (
     build_scene,
     random_poses,
 )
-
-from reference_model.attention import Gains, attend, prepare_qkv, restore_output
-from reference_model.blocks import Places
-from reference_model.positions import Actions, build_pose_actions, build_positions, build_times, lift_intrinsics
 
 PRECISIONS = [pytest.param(torch.float64, 1e-9, id="float64"), pytest.param(torch.float32, 1e-5, id="float32")]
 ALL = {**DESIGNS, "seeing": SEEING}

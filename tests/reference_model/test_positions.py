@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from tests.reference_model.models import random_poses
 
 from reference_model.positions import (
     NORMALISATIONS,
@@ -21,6 +20,7 @@ from reference_model.positions import (
     rotate,
 )
 from reference_model.worlds.scenes import Draw
+from tests.reference_model.models import random_poses
 
 
 def test_apply_pose_is_the_matrix_on_consecutive_four_vectors() -> None:

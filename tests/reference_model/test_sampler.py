@@ -7,18 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.reference_model.models import (
-    DESIGNS,
-    REFERENCES,
-    ROWS,
-    SEEING,
-    SIZE,
-    build_config,
-    build_model,
-    build_scene,
-    random_poses,
-)
-from tests.reference_model.models import Scene as Batch
 
 from reference_model.config import FlowConfig
 from reference_model.flow import build_levels, from_velocity, mix, to_clean, to_velocity
@@ -34,6 +22,18 @@ from reference_model.sampler import (
     roll_out,
     sample_targets,
 )
+from tests.reference_model.models import (
+    DESIGNS,
+    REFERENCES,
+    ROWS,
+    SEEING,
+    SIZE,
+    build_config,
+    build_model,
+    build_scene,
+    random_poses,
+)
+from tests.reference_model.models import Scene as Batch
 
 FLOW = FlowConfig(1.2, 1.2, 0.2)
 PRECISIONS = [pytest.param(torch.float64, 1e-9, id="float64"), pytest.param(torch.float32, 1e-5, id="float32")]

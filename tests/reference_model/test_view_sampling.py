@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.reference_model.models import random_poses
 
 from reference_model.positions import pose_distances
 from reference_model.view_sampling import RULES, draw_reference_count, interpolate_path, sample_views
+from tests.reference_model.models import random_poses
 
 
 def circle(count: int, scenes: int = 1) -> torch.Tensor:
