@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
@@ -75,17 +75,19 @@ def _read_compact(value: object) -> object:
     """A case written as a list, `[id,] scene, references, targets` with packed views (see kaleido_bench.view_runs)."""
     if isinstance(value, dict):
         # Behind a validator, pydantic's strict mode no longer knows that a list is how a file writes a tuple.
-        return {key: tuple(item) if isinstance(item, list) else item for key, item in value.items()}
+        fields = cast("dict[str, object]", value)
+        return {key: tuple(cast("list[object]", v)) if isinstance(v, list) else v for key, v in fields.items()}
     if not isinstance(value, list):
         return value
-    if len(value) not in (3, 4) or not all(isinstance(part, str) for part in value):
+    parts = [part for part in cast("list[object]", value) if isinstance(part, str)]
+    if len(parts) not in (3, 4) or len(parts) != len(cast("list[object]", value)):
         raise RefusedError(
-            f"the case {str(value)[:60]}",
+            f"the case {str(cast('object', value))[:60]}",
             expected="[scene, references, targets] or [id, scene, references, targets], each a text",
             fix="Correct it, or write the case as an object.",
         )
-    scene, references, targets = value[-3], unpack_views(value[-2]), unpack_views(value[-1])
-    name = value[0] if len(value) == 4 else default_case_id(scene, len(references))
+    scene, references, targets = parts[-3], unpack_views(parts[-2]), unpack_views(parts[-1])
+    name = parts[0] if len(parts) == 4 else default_case_id(scene, len(references))
     return {"id": name, "scene": scene, "references": references, "targets": targets}
 
 

@@ -35,6 +35,8 @@ def print_table(
 ) -> None:
     """One table of these results on standard output; coloured text on a terminal.
 
+    A protocol whose targets are partly shown is there twice: as published, and without those targets.
+
     Args:
         samples: show best and spread where a result has several samples.
         efficiencies: what predicting took, of those results for which it is to be shown.
@@ -42,7 +44,7 @@ def print_table(
     from kaleido_bench.publish import formats, html
     from kaleido_bench.publish.tables import build_table
 
-    table = build_table(results, samples=samples, efficiencies=efficiencies)
+    table = build_table(results, "both", samples=samples, efficiencies=efficiencies)
     if form is Format.TEXT:
         _print_text(table)
         return

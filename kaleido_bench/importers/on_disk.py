@@ -11,6 +11,7 @@ import importlib.resources
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
@@ -40,7 +41,7 @@ class RulesOnDisk(NamedTuple):
         Raises:
             BenchError: no rule of that name, or no file that it is about.
         """
-        if entry not in self.rules:
+        if entry is None or entry not in self.rules:
             raise BenchError(
                 f"split {entry!r}",
                 "no such rule over this data set",
@@ -106,11 +107,7 @@ def build_long_lrm() -> RulesOnDisk:
     Source: arthurhero/Long-LRM@d92dd5166991, data/dataset.py (target_uniform_every 8 over all frames) and
     data/{dl3dv,tnt}_fold_8_kmeans_input_idx.json, re-encoded in embedded/splits/long-lrm.json.
     """
-    return RulesOnDisk({"dl3dv": lambda archive: _read_long_lrm(archive, "dl3dv"), "tnt": _read_long_lrm_tnt})
-
-
-def _read_long_lrm_tnt(archive: Archive) -> list[Question]:
-    return _read_long_lrm(archive, "tnt")
+    return RulesOnDisk({name: partial(_read_long_lrm, dataset=name) for name in ("dl3dv", "tnt")})
 
 
 def load_long_lrm() -> dict[str, dict[str, list[str]]]:

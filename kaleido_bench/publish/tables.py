@@ -103,7 +103,7 @@ class Table(NamedTuple):
 
 def build_table(
     results: Sequence[Result],
-    targets: Targets | None = None,
+    targets: Targets | Literal["both"] | None = None,
     *,
     samples: bool = True,
     efficiencies: Sequence[Efficiency] = (),
@@ -111,7 +111,8 @@ def build_table(
     """Build the table of some results. Models keep their order.
 
     Args:
-        targets: which target views count; None is what each protocol says.
+        targets: which target views count; None is what each protocol says, "both" adds to each that shows targets as
+            references the same without those targets.
         samples: show best and spread where a result has several samples.
         efficiencies: what predicting took, of those results for which it is to be shown.
     """
@@ -119,13 +120,22 @@ def build_table(
     for result in results:
         key = (result.protocol.name, result.protocol.hash, result.convention.hash)
         groups.setdefault(key, []).append(result)
-    sections = (_build_section(group, targets or group[0].protocol.targets, samples) for group in groups.values())
     return Table(
         tuple(
-            section._replace(efficiency=tuple(build_efficiency_rows(group, efficiencies)))
-            for section, group in zip(sections, groups.values(), strict=True)
+            _build_section(group, counted, samples)._replace(
+                efficiency=tuple(build_efficiency_rows(group, efficiencies)) if place == 0 else ()
+            )
+            for group in groups.values()
+            for place, counted in enumerate(_choose_targets(group[0], targets))
         )
     )
+
+
+def _choose_targets(result: Result, targets: Targets | Literal["both"] | None) -> tuple[Targets, ...]:
+    if targets == "both":
+        leaks = result.protocol.targets == "as-published" and result.protocol.leaked_targets > 0
+        return ("as-published", "strict-novel") if leaks else (result.protocol.targets,)
+    return (targets or result.protocol.targets,)
 
 
 def round_mean(metric: str, mean: float) -> str:
@@ -148,7 +158,7 @@ def _build_section(results: Sequence[Result], targets: Targets, samples: bool) -
         convention_hash=convention.hash,
         targets=targets,
         scenes=protocol.scenes,
-        target_views=protocol.target_views,
+        target_views=protocol.target_views - (protocol.leaked_targets if targets == "strict-novel" else 0),
         columns=tuple(columns),
         rows=tuple(_rank(rows, columns)),
         notes=tuple(_write_notes(results, targets, left_out, any(c.statistic != "mean" for c in columns))),

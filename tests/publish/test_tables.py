@@ -148,6 +148,18 @@ def test_leaked_targets_are_said_and_can_be_left_out(result: Callable[..., Resul
     assert strict.sections[0].notes[-1] == "12 of 288 targets are references too: not counted here"
 
 
+def test_a_leaky_protocol_reports_both_and_a_clean_one_once(result: Callable[..., Result]) -> None:
+    leaky = result("a", {"psnr": (20.0,)}, labels=("1",), targets="as-published", leaked=12, strict_gap=1.0)
+    table = build_table([leaky], "both")
+    assert [section.targets for section in table.sections] == ["as-published", "strict-novel"]
+    assert [section.rows[0].cells[0].text for section in table.sections] == ["20.00", "19.00"]
+    assert [section.target_views for section in table.sections] == [288, 276]
+    assert "targets as-published" in render_text(table) and "targets strict-novel" in render_text(table)
+    for targets in ("as-published", "strict-novel"):
+        clean = result("a", {"psnr": (20.0,)}, labels=("1",), targets=targets)
+        assert [section.targets for section in build_table([clean], "both").sections] == [targets]
+
+
 def test_rounded_zero_has_no_sign() -> None:
     assert round_mean("ssim", -0.0004) == "0.000"
     assert round_mean("ssim", -0.0006) == "-0.001"
