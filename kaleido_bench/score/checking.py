@@ -71,9 +71,9 @@ def find_differences(run: Run, result: Result, rows: Sequence[Row]) -> Iterator[
     yield from _compare("convention.hash", plain["convention"]["hash"], convention.hash)
     yield from _compare("model", plain["model"], describe_model(run.record).model_dump(mode="json"))
     reduced = reduce_scores(rows, loaded, convention, result.metrics, complete=result.complete)
-    kept = {name: result.model_copy(update={name: value}) for name, value in reduced._asdict().items()}
-    for name, copy in kept.items():
-        yield from _compare(name, plain[name], copy.model_dump(mode="json")[name])
+    again = result.model_copy(update=reduced._asdict()).model_dump(mode="json")
+    for name in reduced._fields:
+        yield from _compare(name, plain[name], again[name])
     yield from _find_extent(run, result, rows, loaded)
 
 

@@ -154,9 +154,9 @@ def reduce_samples(
         label_of, labels, reduction, psnr: as in `reduce_rows`.
         higher_is_better: which way each metric is better, in the order of the answer.
     """
-    counts = {len(found) for found in _group_samples(rows).values()}
-    if not counts or counts == {1}:
+    if not any(row.sample for row in rows):
         return []
+    counts = {len(found) for found in _group_samples(rows).values()}
     answer: list[SampleMean] = []
     for metric, higher in higher_is_better.items():
         views = _group_samples([row for row in rows if row.metric == metric])
