@@ -1,7 +1,8 @@
 """Where a training step's time goes: compile, render, forward + backward, optimizer; on one GPU, beside eager and
 beside the roofline.
 
-    python benchmarks/training.py [preset] [--profile]    # or: which operations a real step spends its time in
+    python benchmarks/training.py [preset] [--photographs=FILE]
+    python benchmarks/training.py [preset] --profile    # which operations a real step spends its time in
 
 Model FLOP/s counts matrix products and attention (model.forward_flops, times 3 for training) and nothing else.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
 import torch
 
@@ -19,9 +21,9 @@ from reference_model.flow import flow_loss
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
-from reference_model.train import WorldStream, compile_parts, loss_of_step
+from reference_model.train import Painting, WorldStream, build_painting, compile_blocks, loss_of_step
 from reference_model.worlds.cameras import build_intrinsics
-from reference_model.worlds.render import Tracer, render_worlds, trace
+from reference_model.worlds.render import render_worlds
 
 
 def timed(function, repeats: int) -> float:
@@ -43,13 +45,15 @@ def once(function) -> float:
     return time.perf_counter() - begun
 
 
-def build(preset: Preset, compiled: bool) -> tuple[Kaleido, Tracer]:
+def build(preset: Preset, compiled: bool) -> Kaleido:
     torch.manual_seed(0)
     model = Kaleido(preset.model).cuda()
-    return model, compile_parts(model) if compiled else trace
+    if compiled:
+        compile_blocks(model)
+    return model
 
 
-def time_stage(preset: Preset, model: Kaleido, tracer: Tracer, size: int, scenes: int, label: str) -> None:
+def time_stage(preset: Preset, model: Kaleido, painting: Painting, size: int, scenes: int, label: str) -> None:
     """Print the parts of a step at one resolution."""
     views, patch = preset.model.max_views, preset.model.patch
     optimizers = build_optimizers(model, preset.train)
@@ -59,7 +63,10 @@ def time_stage(preset: Preset, model: Kaleido, tracer: Tracer, size: int, scenes
     t = torch.rand(scenes, device="cuda")
 
     def render() -> None:
-        render_worlds(drawn.worlds, drawn.rig, size, tracer=tracer, scenes_at_once=min(32, scenes))
+        render_worlds(
+            drawn.worlds, drawn.rig, size, scenes_at_once=scenes,
+            photographs=painting.photographs, renderer=painting.renderer,
+        )  # fmt: skip
 
     def step(references: int) -> None:
         cameras = Views(drawn.poses, build_intrinsics(drawn.rig, size), references, size, size)
@@ -85,10 +92,10 @@ def time_stage(preset: Preset, model: Kaleido, tracer: Tracer, size: int, scenes
     print(f"  optimizers {1e3 * timed(update, 10):.1f} ms; peak {peak:.1f} GiB", flush=True)
 
 
-def profile_loop(preset: Preset) -> None:
+def profile_loop(preset: Preset, painting: Painting) -> None:
     """Print the costliest operations of the last stage's real steps, on the device and on the host."""
     stage, views = preset.train.stages[-1], preset.model.max_views
-    model, tracer = build(preset, compiled=True)
+    model = build(preset, compiled=True)
     inputs = build_inputs(preset.model, "cuda")
     optimizers = build_optimizers(model, preset.train)
     stream = WorldStream(views, stage.scenes, 0, "cuda")
@@ -99,7 +106,7 @@ def profile_loop(preset: Preset) -> None:
             references = 1 + i % (views - 2)
             with torch.profiler.record_function("PART loss"):
                 loss = loss_of_step(
-                    model, inputs, stream.step(i), preset, references, stage.image_size, generator, tracer
+                    model, inputs, stream.step(i), preset, references, stage.image_size, generator, painting
                 )
             with torch.profiler.record_function("PART backward"):
                 loss.backward()
@@ -118,19 +125,21 @@ def profile_loop(preset: Preset) -> None:
 
 
 def main() -> None:
-    words = [word for word in sys.argv[1:] if word != "--profile"]
+    words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    packed = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("--photographs=")]
+    painting = build_painting("cuda", Path(packed[0]) if packed else None)
     preset = PRESETS[words[0] if words else "tiny"]()
     torch.set_float32_matmul_precision("high")
     if "--profile" in sys.argv:
-        profile_loop(preset)
+        profile_loop(preset, painting)
         return
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     print(f"ceiling: bf16 8192^3 product {2 * 8192**3 / timed(lambda: a @ a, 20) / 1e12:.0f} TFLOP/s", flush=True)
     for compiled in (True, False):
-        model, tracer = build(preset, compiled)
+        model = build(preset, compiled)
         for stage in preset.train.stages:
             scenes = stage.scenes if compiled else 8  # eager keeps every intermediate
-            time_stage(preset, model, tracer, stage.image_size, scenes, "compiled" if compiled else "eager")
+            time_stage(preset, model, painting, stage.image_size, scenes, "compiled" if compiled else "eager")
 
 
 if __name__ == "__main__":

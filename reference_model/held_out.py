@@ -15,9 +15,10 @@ from reference_model.inputs import Inputs
 from reference_model.model import Kaleido, Views
 from reference_model.positions import normalise_poses, pose_distances
 from reference_model.sampler import Sampling, sample_targets
-from reference_model.worlds.cameras import build_intrinsics, draw_rig
-from reference_model.worlds.render import Tracer, render_worlds, trace
-from reference_model.worlds.scenes import draw_worlds, to_device
+from reference_model.worlds import draw_batch, to_device
+from reference_model.worlds.cameras import build_intrinsics
+from reference_model.worlds.photographs import Photographs
+from reference_model.worlds.render import Renderer, render_plainly, render_worlds
 
 HELD_OUT_SEED = 10**9  # training draws from seeds below this one
 
@@ -28,15 +29,20 @@ class Batch(NamedTuple):
     intrinsics: Float[Tensor, "b v 3 3"]
 
 
-def render_batch(seed: int, scenes: int, views: int, size: int, device: str, tracer: Tracer = trace) -> Batch:
-    """Draw and render worlds: a seed is a batch."""
-    generator = torch.Generator().manual_seed(seed)
-    rig = draw_rig(scenes, views, generator)
-    worlds = draw_worlds(scenes, rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
+def render_batch(
+    seed: int,
+    scenes: int,
+    views: int,
+    size: int,
+    device: str,
+    photographs: Photographs | None = None,
+    renderer: Renderer = render_plainly,
+) -> Batch:
+    """Draw and render worlds: a seed (and a set of photographs) is a batch."""
+    worlds, rig = draw_batch(scenes, views, torch.Generator().manual_seed(seed))
     intrinsics, c2w = build_intrinsics(rig, size), normalise_poses(rig.c2w)
-    images = render_worlds(
-        to_device(worlds, device), to_device(rig, device), size, scenes_at_once=min(32, scenes), tracer=tracer
-    )
+    there = to_device(worlds, device), to_device(rig, device)
+    images = render_worlds(*there, size, photographs=photographs, renderer=renderer)
     return Batch(images, c2w.to(device), intrinsics.to(device))
 
 
@@ -81,10 +87,11 @@ def score_held_out(
     scenes: int,
     flow: FlowConfig,
     steps: tuple[int, ...],
-    tracer: Tracer = trace,
+    photographs: Photographs | None = None,
+    renderer: Renderer = render_plainly,
 ) -> list[dict[str, float]]:
     """Mean PSNR in dB on held-out worlds for 1, 3 and 5 references, for the nearest view and each number of steps."""
-    batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, tracer)
+    batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, photographs, renderer)
     rows: list[dict[str, float]] = []
     for references in (count for count in (1, 3, 5) if count < views):
         truth = batch.images[:, views - 1 :] if views > 5 else batch.images[:, references:]

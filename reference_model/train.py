@@ -26,13 +26,17 @@ from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix, sample_noise_levels
 from reference_model.held_out import HELD_OUT_SEED, score_held_out
 from reference_model.inputs import Inputs, build_inputs
+from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, learning_rate_factor
 from reference_model.positions import NORMALISATIONS
-from reference_model.view_sampling import draw_reference_count, interpolate_path, sample_views
-from reference_model.worlds.cameras import Rig, build_intrinsics, draw_rig
-from reference_model.worlds.render import Tracer, render_worlds, trace
-from reference_model.worlds.scenes import Worlds, draw_worlds, select, to_device
+from reference_model.view_sampling import draw_reference_count, sample_views
+from reference_model.worlds import draw_batch
+from reference_model.worlds.cameras import Rig, build_intrinsics
+from reference_model.worlds.draws import select, to_device
+from reference_model.worlds.photographs import Photographs, load_photographs
+from reference_model.worlds.render import Renderer, render_worlds
+from reference_model.worlds.scenes import Worlds
 
 
 class StepWorlds(NamedTuple):
@@ -42,16 +46,23 @@ class StepWorlds(NamedTuple):
     times: Float[Tensor, "b v"]  # of the frames of a video; else 0
 
 
+class Painting(NamedTuple):
+    """How worlds become images: by which twin, papered with which photographs."""
+
+    renderer: Renderer
+    photographs: Photographs
+
+
+def build_painting(device: str, photographs: Path | None) -> Painting:
+    """Raises FileNotFoundError where the photographs are not there."""
+    loaded = load_photographs(photographs)
+    return Painting(choose_renderer(device), loaded._replace(texels=loaded.texels.to(device)))
+
+
 def take_cameras(rig: Rig, index: Int[Tensor, "b v"]) -> Rig:
     """Some of each world's cameras."""
     rows = torch.arange(index.shape[0])[:, None]
-    return Rig(rig.c2w[rows, index], rig.focal[rows, index], rig.principal[rows, index], rig.floor)
-
-
-def film(rig: Rig, frames: int) -> Rig:
-    """A camera that moves from the first of the rig to the second, with the lens of the first."""
-    path = interpolate_path(rig.c2w[:, :2], frames)
-    return Rig(path, rig.focal[:, :1].expand(-1, frames), rig.principal[:, :1].expand(-1, frames, -1), rig.floor)
+    return Rig(*(x if x.ndim == 1 else x[rows, index] for x in rig))
 
 
 class WorldStream:
@@ -83,16 +94,13 @@ class WorldStream:
 
     def draw(self, block: int) -> StepWorlds:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + block) % HELD_OUT_SEED)
-        rig = draw_rig(self.steps_per_block * self.scenes, max(self.pool_views, 2), generator)
-        rule, times = self.rule, torch.zeros(rig.c2w.shape[0], self.views)
-        if self.video:
-            rig, rule = film(rig, 4 * self.views), "video"
-        index = sample_views(rule, rig.c2w, self.views, generator)
+        count, pool = self.steps_per_block * self.scenes, 4 * self.views if self.video else self.pool_views
+        worlds, rig = draw_batch(count, pool, generator, video=self.video)
+        index = sample_views("video" if self.video else self.rule, rig.c2w, self.views, generator)
         rig = take_cameras(rig, index)
-        poses = self.normalise(rig.c2w)
+        poses, times = self.normalise(rig.c2w), torch.zeros(count, self.views)
         if self.video:
             poses, times = torch.eye(4).expand_as(poses), index.float()
-        worlds = draw_worlds(rig.c2w.shape[0], rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
         return to_device(StepWorlds(worlds, rig, poses, times), self.device)
 
     def step(self, step: int) -> StepWorlds:
@@ -112,12 +120,19 @@ def loss_of_step(
     references: int,
     size: int,
     generator: torch.Generator,
-    tracer: Tracer,
+    painting: Painting,
 ) -> Tensor:
     """Render, noise the targets, predict them, compare."""
     rig = drawn.rig
     with torch.no_grad():
-        images = render_worlds(drawn.worlds, rig, size, tracer=tracer, scenes_at_once=32 if rig.c2w.is_cuda else 2)
+        images = render_worlds(
+            drawn.worlds,
+            rig,
+            size,
+            scenes_at_once=len(rig.floor) if rig.c2w.is_cuda else 1,
+            photographs=painting.photographs,
+            renderer=painting.renderer,
+        )
         tokens, features = inputs.codec.encode(images), inputs.see(images[:, :references])
         clean, noised = tokens[:, :references], tokens[:, references:]
         t = sample_noise_levels(tokens.shape[0], preset.flow, generator, noised.shape[2], noised.shape[1])
@@ -176,16 +191,22 @@ def write_line(values: dict[str, object]) -> None:
     print(json.dumps(values), flush=True)  # noqa: T201
 
 
-def compile_parts(model: Kaleido) -> Tracer:
-    """Compile block by block, since the whole model takes minutes, and return the compiled tracer."""
+def compile_blocks(model: Kaleido) -> None:
+    """Compile block by block, since the whole model takes minutes."""
     torch._dynamo.config.cache_size_limit = 64
     for block in model.stack():
         block.compile(dynamic=False)
-    return torch.compile(trace, dynamic=False)
 
 
 def finish(
-    averaged: Kaleido, inputs: Inputs, preset: Preset, out: Path, device: str, log: Log, steps: int, tracer: Tracer
+    averaged: Kaleido,
+    inputs: Inputs,
+    preset: Preset,
+    out: Path,
+    device: str,
+    log: Log,
+    steps: int,
+    painting: Painting,
 ) -> None:
     """Score the averaged weights on held-out worlds and write them, with the card that says where they come from."""
     seconds = log.seconds
@@ -198,12 +219,14 @@ def finish(
         scenes=2 if device == "cpu" else 64,
         flow=preset.flow,
         steps=(1, 4, 16),
-        tracer=tracer,
+        photographs=painting.photographs,
+        renderer=painting.renderer,
     )
     for row in scores:
         write_line({key: round(value, 2) for key, value in row.items()})
     card: dict[str, object] = {
         "training_data": ["reference_model.worlds"],
+        "photographs_sha256": painting.photographs.sha256,
         "steps": steps,
         "seconds": round(seconds, 1),
         "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(),
@@ -215,14 +238,24 @@ def finish(
     write_checkpoint(out, weights, preset, card)
 
 
-def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int | None, compiled: bool) -> None:
+def train(
+    preset: Preset,
+    out: Path,
+    device: str,
+    minutes: float,
+    max_steps: int | None,
+    compiled: bool,
+    photographs: Path | None = None,
+) -> None:
     """Train for so many minutes, or so many steps, and write the checkpoint to `out`."""
     config, views = preset.train, preset.model.max_views
     torch.manual_seed(config.seed)
     model, inputs = Kaleido(preset.model).to(device), build_inputs(preset.model, device)
     averaged = Kaleido(preset.model).to(device).eval().requires_grad_(False)
     averaged.load_state_dict(model.state_dict())
-    tracer = compile_parts(model) if compiled else trace
+    painting = build_painting(device, photographs)
+    if compiled:
+        compile_blocks(model)
     optimizers = build_optimizers(model, config)
     generator = torch.Generator(device).manual_seed(config.seed)
     weights: list[Tensor] = list(model.parameters())
@@ -245,7 +278,7 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
             first_step, current = step, number
         references = draw_reference_count(step, config.seed, views, preset.flow.reference_dropout)
         drawn = stream.step(step - first_step)
-        loss = loss_of_step(model, inputs, drawn, preset, references, stage.image_size, generator, tracer)
+        loss = loss_of_step(model, inputs, drawn, preset, references, stage.image_size, generator, painting)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
         rate = config.learning_rate * learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
@@ -260,7 +293,7 @@ def train(preset: Preset, out: Path, device: str, minutes: float, max_steps: int
         flops = 3 * stage.scenes * forward_flops(preset.model, references, views - references, tokens)
         step += 1
         log.add(step, stage.image_size, rate, loss, flops)
-    finish(averaged, inputs, preset, out, device, log, step, tracer)
+    finish(averaged, inputs, preset, out, device, log, step, painting)
 
 
 def override(preset: Preset, settings: list[str]) -> Preset:
@@ -281,6 +314,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="stop after this many steps instead, whatever the time")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument(
+        "--photographs", type=Path, help="packed by reference_model.worlds.photographs; else from packages"
+    )
     parser.add_argument("--set", action="append", default=[], metavar="GROUP.FIELD=VALUE", help="for experiments")
     args = parser.parse_args()
     preset = override(PRESETS[args.preset](), args.set)
@@ -292,6 +328,7 @@ def main() -> None:
         args.minutes,
         args.steps,
         not args.no_compile and args.device != "cpu",
+        args.photographs,
     )
 
 

@@ -101,13 +101,3 @@ def sample_views(
     if c2w.shape[1] < views:
         raise ValueError(f"{c2w.shape[1]} cameras a scene: {views} are to be taken")
     return RULES[rule](c2w, views, generator)
-
-
-def interpolate_path(c2w: Float[Tensor, "b 2 4 4"], frames: int) -> Float[Tensor, "b frames 4 4"]:
-    """A smooth camera path between two poses: centres on a line, rotations the nearest to the line between both."""
-    s = torch.linspace(0, 1, frames)[None, :, None, None]
-    between = (1 - s) * c2w[:, :1] + s * c2w[:, 1:]
-    u, _, v = torch.linalg.svd(between[..., :3, :3].double())
-    sign = torch.linalg.det(u @ v)[..., None, None]
-    rotation = (torch.cat([u[..., :2], u[..., 2:] * sign], -1) @ v).to(c2w.dtype)
-    return torch.cat([torch.cat([rotation, between[..., :3, 3:]], -1), between[..., 3:, :]], -2)

@@ -1,4 +1,6 @@
-"""From where a world is seen: orbits of an object, forward-facing arcs, fly-throughs, and free 6-DoF views. z is up."""
+"""From where a world is seen: orbits of an object, forward-facing arcs, fly-throughs, free 6-DoF views of the middle,
+and walks among the things; for video, smooth paths in time. z is up.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +11,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reference_model.worlds.scenes import Draw
+from reference_model.worlds.draws import Draw
 
 
 class Rig(NamedTuple):
-    """Cameras of many worlds, in random order. `focal` and `principal` are in image widths."""
+    """Cameras of many worlds, in random order but for video. `focal` and `principal` (x, y) are in image widths and
+    heights: they differ where an image of another aspect ratio is squeezed into a square.
+    """
 
     c2w: Float[Tensor, "b v 4 4"]
-    focal: Float[Tensor, "b v"]
+    focal: Float[Tensor, "b v 2"]
     principal: Float[Tensor, "b v 2"]
     floor: Float[Tensor, " b"]
+    times: Float[Tensor, "b v"]  # in clips: 0 is the beginning, 1 the end; all 0 where nothing moves
+    inside: Float[Tensor, " b"]  # 1 where the cameras stand among the things
 
 
 def look_at(
@@ -41,52 +47,114 @@ def spherical(azimuth: Tensor, elevation: Tensor) -> Tensor:
     return torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
 
 
-def draw_rig(count: int, views: int, generator: torch.Generator) -> Rig:
-    """Cameras for `count` worlds of `views` views each. Shares: 45 % orbit, 30 % arc, 10 % path, 15 % free."""
-    draw, shape = Draw(generator), (count, views)
-    focal = draw.log_uniform((count, 1), 0.75, 3.0) * torch.where(
-        draw.chance((count, 1), 0.25).bool(), draw.log_uniform(shape, 0.8, 1.25), torch.ones(shape)
+ORBIT, ARC, PATH, FREE, WALK = range(5)
+
+
+def _draw_lens(draw: Draw, count: int, views: int) -> tuple[Tensor, Tensor]:
+    """Focal lengths [b, v] in image widths, and aspect ratios [b, 1] of what was squeezed into the square."""
+    focal = draw.log_uniform((count, 1), 0.7, 3.0) * torch.where(
+        draw.chance((count, 1), 0.25).bool(), draw.log_uniform((count, views), 0.8, 1.25), torch.ones(count, views)
     )
-    # An object of radius about 0.8 fills this much of the frame.
-    distance = (focal / draw.uniform((count, 1), 0.4, 0.75)).clamp(min=1.3) * draw.log_uniform(shape, 0.9, 1.12)
+    squeezed = draw.chance((count, 1), 0.35).bool()
+    return focal, torch.where(squeezed, draw.log_uniform((count, 1), 0.6, 1.8), torch.ones(count, 1))
+
+
+class _Ways(NamedTuple):
+    """Directions from the middle, one way of placing cameras after the other: [b, v, 3]."""
+
+    orbit: Tensor
+    arc: Tensor
+    path: Tensor
+    free: Tensor
+    width: Tensor  # of the arc, radians
+
+
+def _draw_ways(draw: Draw, count: int, views: int) -> _Ways:
+    shape = (count, views)
     low = torch.where(draw.chance((count, 1), 0.3).bool(), draw.uniform((count, 1), -0.6, 0.0), torch.tensor(0.05))
     elevation = torch.asin(draw.uniform(shape) * (math.sin(1.35) - low.sin()) + low.sin())
     orbit = spherical(draw.uniform(shape, -math.pi, math.pi), elevation)
-
-    base_azimuth, base_elevation = draw.uniform((count, 1), -math.pi, math.pi), draw.uniform((count, 1), 0.02, 0.9)
+    azimuth, height = draw.uniform((count, 1), -math.pi, math.pi), draw.uniform((count, 1), 0.02, 0.9)
     width = draw.log_uniform((count, 1), 0.06, 0.8)
-    arc = spherical(
-        base_azimuth + width * draw.uniform(shape, -1, 1), (base_elevation + 0.5 * width * draw.uniform(shape, -1, 1))
-    )
+    arc = spherical(azimuth + width * draw.uniform(shape, -1, 1), height + 0.5 * width * draw.uniform(shape, -1, 1))
     along = torch.linspace(-1, 1, views).expand(shape) + draw.uniform(shape, -0.5, 0.5) / views
     path = spherical(
-        base_azimuth + draw.uniform((count, 1), 0.2, 1.6) * along,
-        base_elevation + draw.uniform((count, 1), -0.3, 0.3) * along,
+        azimuth + draw.uniform((count, 1), 0.2, 1.6) * along, height + draw.uniform((count, 1), -0.3, 0.3) * along
     )
     free = spherical(draw.uniform(shape, -math.pi, math.pi), draw.uniform(shape, -0.1, 0.8))
-    free_distance = draw.uniform(shape, 1.1, 3.2)
+    return _Ways(orbit, arc, path, free, width)
 
-    kind = draw.uniform((count, 1))
-    on_orbit, on_arc, on_path = kind < 0.45, (kind >= 0.45) & (kind < 0.75), (kind >= 0.75) & (kind < 0.85)
-    direction = torch.where(
-        on_orbit[..., None], orbit, torch.where(on_arc[..., None], arc, torch.where(on_path[..., None], path, free))
-    )
-    is_free = kind >= 0.85
-    centre = direction * torch.where(is_free, free_distance, distance)[..., None]
-    jitter = draw.direction(shape) * draw.uniform((*shape, 1)) * torch.where(is_free, 0.9, 0.15)[..., None]
-    # Forward-facing captures often look in parallel: on half of the arcs the point looked at moves with the camera.
-    parallel = (on_arc & draw.chance((count, 1), 0.5).bool()).float()[..., None]
-    point = jitter + parallel * (centre - centre.mean(1, keepdim=True)) * draw.uniform((count, 1, 1), 0.3, 1.0)
-    roll = draw.uniform(shape, -1, 1) * torch.where(draw.chance((count, 1), 0.3).bool(), 0.35, 0.03)
+
+def _finish_rig(
+    draw: Draw, centre: Tensor, point: Tensor, lens: tuple[Tensor, Tensor], times: Tensor, roll: Tensor, inside: Tensor
+) -> Rig:
+    (count, views), (focal, aspect) = times.shape, lens
     principal = 0.5 + 0.03 * draw.uniform((count, 1, 2), -1, 1) * draw.chance((count, 1, 1), 0.3)
     floor = torch.minimum(-draw.uniform((count,), 0.25, 0.9), centre[..., 2].min(1).values - 0.15)
-    return Rig(look_at(centre, point, roll), focal.expand(shape), principal.expand(*shape, 2), floor)
+    return Rig(
+        look_at(centre, point, roll),
+        torch.stack([focal, focal * aspect], -1),
+        principal.expand(count, views, 2),
+        floor,
+        times,
+        inside,
+    )
+
+
+def draw_rig(count: int, views: int, generator: torch.Generator) -> Rig:
+    """Cameras for `count` worlds of `views` views each: 42 % orbits, 22 % arcs, 10 % paths, 13 % free, 13 % walks."""
+    draw, shape = Draw(generator), (count, views)
+    focal, aspect = _draw_lens(draw, count, views)
+    # An object of radius about 0.8 fills this much of the frame.
+    distance = (focal / draw.uniform((count, 1), 0.4, 0.75)).clamp(min=1.3) * draw.log_uniform(shape, 0.9, 1.12)
+    ways = _draw_ways(draw, count, views)
+    kind = draw.choice((count, 1), (0.42, 0.22, 0.10, 0.13, 0.13))
+    direction = ways.orbit
+    for number, way in ((ARC, ways.arc), (PATH, ways.path), (FREE, ways.free)):
+        direction = torch.where((kind == number)[..., None], way, direction)
+    is_free, is_walk = kind == FREE, kind == WALK
+    distance = torch.where(is_free, draw.uniform(shape, 1.1, 3.2), distance)
+    walk = draw.uniform((*shape, 3), -1, 1) * torch.tensor([1.5, 1.5, 0.25]) + torch.tensor([0.0, 0.0, 0.55])
+    # A walk keeps together, so that references have seen some of what targets see.
+    walk = torch.cat([walk[..., :2] * draw.uniform((count, 1, 1), 0.3, 1.0), walk[..., 2:]], -1)
+    centre = torch.where(is_walk[..., None], walk, direction * distance[..., None])
+    jitter = draw.direction(shape) * draw.uniform((*shape, 1)) * torch.where(is_free, 0.9, 0.15)[..., None]
+    # Forward-facing captures often look in parallel: on half of the arcs the point looked at moves with the camera.
+    parallel = ((kind == ARC) & draw.chance((count, 1), 0.5).bool()).float()[..., None]
+    point = jitter + parallel * (centre - centre.mean(1, keepdim=True)) * draw.uniform((count, 1, 1), 0.3, 1.0)
+    ahead = spherical(
+        draw.uniform((count, 1), -math.pi, math.pi) + draw.uniform(shape, -0.9, 0.9), draw.uniform(shape, -0.5, 0.15)
+    )
+    point = torch.where(is_walk[..., None], centre + ahead, point)
+    roll = draw.uniform(shape, -1, 1) * torch.where(draw.chance((count, 1), 0.3).bool(), 0.35, 0.03)
+    focal = torch.where(is_walk, focal.clamp(max=1.4), focal)
+    return _finish_rig(draw, centre, point, (focal, aspect), torch.zeros(shape), roll, is_walk[:, 0].float())
+
+
+def draw_clip(count: int, views: int, generator: torch.Generator) -> Rig:
+    """Cameras of video: frames in order along a smooth path, `times` rising; the stride between frames is drawn, from a
+    tenth of a clip in all to the whole of it. A quarter of the cameras stand still.
+    """
+    draw, shape = Draw(generator), (count, views)
+    focal, aspect = _draw_lens(draw, count, 1)
+    times = torch.linspace(0, 1, views).expand(shape) * draw.log_uniform((count, 1), 0.1, 1.0)
+    still = draw.chance((count, 1), 0.25)
+    along = (times * (1 - still))[..., None]
+    azimuth, height = draw.uniform((count, 1), -math.pi, math.pi), draw.uniform((count, 1), 0.0, 0.9)
+    start = draw.uniform((count, 1), 0.4, 0.75)
+    distance = (focal / start).clamp(min=1.3) * (1 + draw.uniform((count, 1), -0.3, 0.3) * along[..., 0])
+    turn, climb = draw.uniform((count, 1), -1.8, 1.8), draw.uniform((count, 1), -0.4, 0.4)
+    way = spherical(azimuth + turn * along[..., 0], (height + climb * along[..., 0]).clamp(-0.2, 1.3))
+    centre = way * distance[..., None]
+    point = draw.direction((count, 1)) * 0.3 + draw.direction((count, 1)) * 0.5 * along
+    roll = draw.uniform((count, 1), -0.1, 0.1).expand(shape)
+    return _finish_rig(draw, centre, point, (focal.expand(shape), aspect), times, roll, torch.zeros(count))
 
 
 def build_intrinsics(rig: Rig, size: int) -> Float[Tensor, "b v 3 3"]:
     """K in pixels of a size x size image."""
-    matrix = torch.zeros(*rig.focal.shape, 3, 3, device=rig.focal.device)
-    matrix[..., 0, 0] = matrix[..., 1, 1] = rig.focal * size
+    matrix = torch.zeros(*rig.times.shape, 3, 3, device=rig.focal.device)
+    matrix[..., 0, 0], matrix[..., 1, 1] = rig.focal[..., 0] * size, rig.focal[..., 1] * size
     matrix[..., :2, 2] = rig.principal * size
     matrix[..., 2, 2] = 1
     return matrix

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from reference_model.held_out import HELD_OUT_SEED
-from reference_model.worlds.cameras import Rig, build_intrinsics, draw_rig
+from reference_model.worlds import draw_batch
+from reference_model.worlds.cameras import Rig, build_intrinsics
+from reference_model.worlds.photographs import load_photographs
 from reference_model.worlds.render import render_worlds
-from reference_model.worlds.scenes import draw_worlds
 
 EXPORT_SEED = 2 * HELD_OUT_SEED
 OPENGL_FROM_OPENCV = torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0]))
@@ -50,12 +51,10 @@ def export_worlds(
     """Write `scenes` worlds. A world with a view that shows next to nothing (standard deviation below least_contrast)
     is passed over.
     """
-    written = 0
+    written, photographs = 0, load_photographs()
     while written < scenes:
-        generator = torch.Generator().manual_seed(seed)
-        rig = draw_rig(1, views, generator)
-        worlds = draw_worlds(1, rig.c2w[..., :3, 3].abs().amax(1), rig.floor, generator)
-        images = render_worlds(worlds, rig, size, samples=4)[0]
+        worlds, rig = draw_batch(1, views, torch.Generator().manual_seed(seed))
+        images = render_worlds(worlds, rig, size, samples=4, photographs=photographs)[0]
         if images.flatten(1).std(1).min() >= least_contrast:
             write_scene(out / f"world-{written:02d}", images, rig, size, seed)
             written += 1

@@ -19,7 +19,7 @@ from reference_model.positions import (
     plucker_rays,
     rotate,
 )
-from reference_model.worlds.scenes import Draw
+from reference_model.worlds.draws import Draw
 from tests.reference_model.models import random_poses
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from reference_model.positions import pose_distances
-from reference_model.view_sampling import RULES, draw_reference_count, interpolate_path, sample_views
+from reference_model.view_sampling import RULES, draw_reference_count, sample_views
 from tests.reference_model.models import random_poses
 
 
@@ -77,13 +77,3 @@ def test_reference_counts_leave_targets_and_cover_the_range() -> None:
     dropped = [draw_reference_count(step, 0, 8, 0.2) for step in range(500)]
     assert 0.15 < dropped.count(0) / 500 < 0.25
     assert all(a == b for a, b in zip(drawn, dropped, strict=True) if b)  # otherwise the same counts
-
-
-def test_a_path_is_rigid_smooth_and_ends_where_it_should() -> None:
-    ends = random_poses(2, scenes=5)
-    path = interpolate_path(ends, 9)
-    assert torch.allclose(path[:, [0, -1]], ends, atol=1e-6)
-    rotation = path[..., :3, :3]
-    assert torch.allclose(rotation @ rotation.mT, torch.eye(3, dtype=torch.float64).expand(5, 9, 3, 3), atol=1e-6)
-    assert torch.allclose(torch.linalg.det(rotation), torch.ones(5, 9, dtype=torch.float64))
-    assert torch.allclose(path[:, 1:, :3, 3] - path[:, :-1, :3, 3], path[:, 1:2, :3, 3] - path[:, :1, :3, 3], atol=1e-9)
