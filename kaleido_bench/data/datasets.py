@@ -38,7 +38,7 @@ _TABLE = (
     DataSet(
         "re10k",
         "RealEstate10K",
-        ("re10k", "re10k-raw"),
+        ("re10k", "re10k-raw", "re10k-lvsm"),
         "https://google.github.io/realestate10k/",
         "CC BY 4.0 for the camera files; the videos belong to their owners",
         f"Take the .torch chunks that {_RE10K_CHUNKS} links and point the root at the folder with index.json, mostly"
@@ -47,7 +47,7 @@ _TABLE = (
     DataSet(
         "re10k-720p",
         "RealEstate10K at 720p",
-        ("re10k", "re10k-raw"),
+        ("re10k", "re10k-raw", "re10k-lvsm"),
         "https://google.github.io/realestate10k/",
         "CC BY 4.0 for the camera files; the videos belong to their owners",
         "Download the videos at 720p with yilundu/cross_attention_renderer:data_download and pack them with"
@@ -56,7 +56,7 @@ _TABLE = (
     DataSet(
         "acid",
         "ACID, Aerial Coastline Imagery Dataset",
-        ("re10k", "re10k-raw"),
+        ("re10k", "re10k-raw", "re10k-lvsm"),
         "https://infinite-nature.github.io/",
         "terms on the homepage; the videos belong to their owners",
         f"Take the .torch chunks that {_RE10K_CHUNKS} links and point the root at the folder with index.json.",

@@ -46,6 +46,7 @@ READERS: Mapping[str, str] = MappingProxyType(
         "parquet": "kaleido_bench.data.readers.parquet:ParquetReader",
         "re10k": "kaleido_bench.data.readers.re10k:Re10kReader",
         "re10k-raw": "kaleido_bench.data.readers.re10k_raw:Re10kRawReader",
+        "re10k-lvsm": "kaleido_bench.data.readers.re10k_lvsm:Re10kLvsmReader",
         "dl3dv": "kaleido_bench.data.readers.dl3dv:Dl3dvReader",
         "dl3dv-4": "kaleido_bench.data.readers.dl3dv:build_quarter_reader",
         "dl3dv-8": "kaleido_bench.data.readers.dl3dv:build_eighth_reader",

@@ -214,6 +214,18 @@ def write_re10k_raw(root: Path, views: list[TrueView]) -> None:
     write(root / "5aca87f95a9412c6.txt", "\n".join(lines) + "\n")
 
 
+def write_re10k_lvsm(root: Path, views: list[TrueView]) -> None:
+    """Haian-Jin/LVSM:process_data.py."""
+    frames = []
+    for number, view in enumerate(views):
+        write(root / "images" / "5aca87f95a9412c6" / f"{number:05d}.png", view.png())
+        lens = [view.fx, view.fy, view.cx, view.cy]
+        path = f"/home/somebody/re10k/test/images/5aca87f95a9412c6/{number:05d}.png"
+        frames.append({"image_path": path, "fxfycxcy": lens, "w2c": view.w2c.tolist()})
+    metadata = {"scene_name": "5aca87f95a9412c6", "frames": frames}
+    write(root / "metadata" / "5aca87f95a9412c6.json", metadata)
+
+
 def nerfstudio_frames(views: list[TrueView], paths: list[str]) -> list[dict[str, Any]]:
     """https://docs.nerf.studio/quickstart/data_conventions.html: camera to world, OpenGL axes."""
     return [
@@ -563,6 +575,7 @@ _DTU = {"scale": 1 / DTU_SCALE, "shift": DTU_SHIFT}
 LAYOUTS: tuple[Layout, ...] = (
     Layout("re10k", write_re10k, "5aca87f95a9412c6", positions(), lambda: make_views(square_pixels=False)),
     Layout("re10k-raw", write_re10k_raw, "5aca87f95a9412c6", positions(), lambda: make_views(square_pixels=False)),
+    Layout("re10k-lvsm", write_re10k_lvsm, "5aca87f95a9412c6", positions(), lambda: make_views(square_pixels=False)),
     Layout("dl3dv", _dl3dv(None, f"{_HASH}/nerfstudio"), _HASH, positions(), lambda: make_views(square_pixels=False)),
     Layout("dl3dv-4", _dl3dv(4, f"1K/{_HASH}"), _HASH, positions(), photograph_views, image_scale=1 / 4),
     Layout("dl3dv-8", _dl3dv(8, f"{_HASH}/nerfstudio"), _HASH, positions(), photograph_views, image_scale=1 / 8),

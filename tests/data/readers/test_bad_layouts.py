@@ -110,6 +110,7 @@ def test_a_truncated_image_is_refused(layout: Layout, tmp_path: Path) -> None:
 CAMERA_FILES = {
     "re10k": "000000.torch",
     "re10k-raw": "5aca87f95a9412c6.txt",
+    "re10k-lvsm": "metadata/5aca87f95a9412c6.json",
     "dl3dv": "*/nerfstudio/transforms.json",
     "long-lrm": "*/opencv_cameras.json",
     "co3d": "hydrant/frame_annotations.jgz",
@@ -220,6 +221,9 @@ NAN_POSES: dict[str, Callable[[Path], None]] = {
     "re10k-raw": _edit_text("5aca87f95a9412c6.txt", 9),
     "dl3dv": _edit_json(CAMERA_FILES["dl3dv"], _nan_frame),
     "long-lrm": _edit_json(CAMERA_FILES["long-lrm"], lambda d: d["frames"][1]["w2c"][0].__setitem__(0, float("nan"))),
+    "re10k-lvsm": _edit_json(
+        CAMERA_FILES["re10k-lvsm"], lambda d: d["frames"][1]["w2c"][0].__setitem__(0, float("nan"))
+    ),
     "co3d": _edit_co3d,
     "wildrgbd": _edit_text("ball/scenes/*/cam_poses.txt", 3),
     "dtu-idr": _edit_npz(CAMERA_FILES["dtu-idr"], "world_mat_2", np.nan),
