@@ -156,10 +156,10 @@ _TABLE = (
     DataSet(
         "gso",
         "Google Scanned Objects",
-        ("transforms", "seva"),
+        ("seva",),
         "https://app.gazebosim.org/GoogleResearch/fuel/collections/Scanned%20Objects%20by%20Google%20Research",
         "CC BY 4.0",
-        "Download the meshes and render them as the protocol's source says, with one transforms.json for each object.",
+        "Download the meshes and render them as the protocol's source says, one transforms.json for each object.",
     ),
     DataSet(
         "objaverse",

@@ -6,7 +6,7 @@ camera to world stored by columns, in OpenGL axes. The image is `00000.exr` as p
 (axes, lens, `images/`).
 
 - EscherNet takes the .exr's linear values for 8-bit ones: times 255, cut to integers, no gamma, no alpha. Values
-  above 1 wrap around there (NumPy's cast to uint8) and are clipped here.
+  above 1 wrap around there (NumPy's cast to uint8) and are clipped here. Elsewhere they are taken to sRGB first.
 - An .exr is decoded when the view is read; its bytes are then those of a PPM file, the same on every machine.
 - A view's id is the stem, `00000`.
 """
