@@ -1,8 +1,9 @@
-"""`kbench show`: one protocol in full."""
+"""`kbench show`: one protocol in full, or one suite."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
@@ -11,33 +12,82 @@ from kaleido_bench.cli.options import Json
 from kaleido_bench.cli.printing import format_rows, print_json
 
 if TYPE_CHECKING:
-    from kaleido_bench.protocol import LoadedProtocol
+    from kaleido_bench.protocol import LoadedProtocol, Protocol
+    from kaleido_bench.publish.reported import Reported
+    from kaleido_bench.suites import Suite
+
+CASES_SHOWN = 20
+"""A catalogue protocol has up to twenty-five thousand cases; `--cases` prints them."""
 
 
 def show(
     protocol: Annotated[
-        str, typer.Argument(metavar="PROTOCOL", help="A file, or a name from `kbench list protocols`.")
+        str,
+        typer.Argument(
+            metavar="PROTOCOL", help="A file, or a name from `kbench list protocols` or `kbench list suites`."
+        ),
     ],
+    cases: Annotated[bool, typer.Option("--cases", help="Print every case, not the first few.")] = False,
     json: Json = False,
 ) -> None:
-    """One protocol in full. Cases, counts, hash, convention, sources, known problems."""
-    from kaleido_bench.protocol import load_protocol
+    """One protocol in full. Cases, counts, hash, convention, sources, known problems, published results."""
+    from kaleido_bench.protocol import PendingIndex, load_protocol, read_protocol
+    from kaleido_bench.shipped import find_protocols, find_suites
+    from kaleido_bench.suites import load_suite
 
-    loaded = load_protocol(protocol)
+    if protocol in find_suites() and protocol not in find_protocols() and not Path(protocol).is_file():
+        suite = load_suite(protocol)
+        if json:
+            print_json(suite.model_dump(mode="json"))
+        else:
+            typer.echo(render_suite(suite))
+        return
+    record = read_protocol(protocol).protocol
+    pending = isinstance(record.index, PendingIndex)
+    loaded = None if pending else load_protocol(protocol)
     if json:
-        print_json(describe(loaded))
+        print_json(describe(record, loaded))
     else:
-        typer.echo(render(loaded))
+        typer.echo(render(record, loaded, every_case=cases))
 
 
-def describe(loaded: LoadedProtocol) -> dict[str, object]:
-    """The protocol, what follows from it, and its cases."""
+def render_suite(suite: Suite) -> str:
+    """A suite as text for people."""
+    from kaleido_bench.catalogue import list_catalogue
+
+    listed = {each.name: each for each in list_catalogue()}
+    rows = [
+        [each.name, ",".join(each.references), str(each.scenes or "-"), each.ids, each.title]
+        for each in (listed[name] for name in suite.protocols)
+    ]
+    return f"{suite.name}: {suite.title}\n\n" + format_rows(
+        [["protocol", "references", "scenes", "ids", "title"], *rows]
+    )
+
+
+def describe(record: Protocol, loaded: LoadedProtocol | None) -> dict[str, object]:
+    """The protocol, what follows from it, and its cases; `loaded` is None where its ids are pending."""
     from kaleido_bench.conventions import load_convention
+    from kaleido_bench.protocol import PendingIndex, completing_command, fields_hash
 
+    published = [{**each.row._asdict(), "not comparable because": list(each.reasons)} for each in _published(record)]
+    fields: dict[str, object] = {
+        **record.model_dump(mode="json"),
+        "convention_hash": load_convention(record.convention).hash,
+        "published": published,
+    }
+    if loaded is None:
+        assert isinstance(record.index, PendingIndex)
+        return {
+            **fields,
+            "ids": "pending",
+            "hash": fields_hash(record),
+            "complete_with": completing_command(record.name, record.index),
+        }
     return {
-        **loaded.protocol.model_dump(mode="json"),
+        **fields,
+        "ids": "frozen",
         "hash": loaded.hash,
-        "convention_hash": load_convention(loaded.protocol.convention).hash,
         "counts": count(loaded),
         "pinned": count_pinned(loaded)._asdict(),
         "cases": [case.model_dump(mode="json") for case in loaded.cases],
@@ -72,42 +122,121 @@ def count_pinned(loaded: LoadedProtocol) -> Pinned:
     return Pinned(len(used), sum(pin.image is not None for pin in pins), sum(pin.camera is not None for pin in pins))
 
 
-def render(loaded: LoadedProtocol) -> str:
-    """The protocol as text for people."""
-    protocol = loaded.protocol
-    facts = describe(loaded)
-    dataset, pinned = protocol.dataset, count_pinned(loaded)
+def render(record: Protocol, loaded: LoadedProtocol | None, *, every_case: bool = False) -> str:
+    """The protocol as text for people; `loaded` is None where its ids are pending."""
+    from kaleido_bench.conventions import load_convention
+
+    dataset = record.dataset
+    ids = _describe_pending(record) if loaded is None else _describe_index(loaded)
+    counts = record.reference_counts
     head = {
-        "title": protocol.title,
-        "version": f"{protocol.version}, hash {loaded.hash}",
-        "level": f"{protocol.level}, {protocol.regime}",
+        "title": record.title,
+        **ids,
+        "level": f"{record.level}, {record.regime}",
         "data": f"{dataset.name} at {dataset.root}, reader {dataset.reader}, revision {dataset.revision}",
-        "pinned": f"{pinned.images} images and {pinned.cameras} cameras of {pinned.views} views, by sha256",
-        "references": ", ".join(loaded.reference_labels),
-        "counts": _pairs(count(loaded)),
-        "preparation": _pairs(protocol.preparation.model_dump(mode="json")),
-        "cameras": _pairs(protocol.cameras.model_dump(mode="json")),
-        "convention": f"{protocol.convention}, hash {facts['convention_hash']}",
+        "references": counts if isinstance(counts, str) else ", ".join(map(str, counts)),
+        "preparation": _pairs(record.preparation.model_dump(mode="json")),
+        "cameras": _pairs(record.cameras.model_dump(mode="json")),
+        "convention": f"{record.convention}, hash {load_convention(record.convention).hash}",
         "metrics": ", ".join(
-            [*protocol.metrics, *(f"{name} (where its weights are)" for name in protocol.optional_metrics)]
+            [*record.metrics, *(f"{name} (where its weights are)" for name in record.optional_metrics)]
         ),
-        "samples": f"{protocol.samples} a case, seed {protocol.seed}",
-        "targets": protocol.targets,
+        "samples": f"{record.samples} a case, seed {record.seed}",
+        "targets": record.targets,
     }
-    cases = [
-        [case.id, case.scene, str(len(case.references)), str(len(case.targets)), _few(case.references)]
-        for case in loaded.cases
-    ]
     return "\n".join(
         [
-            protocol.name,
+            record.name,
             *(f"  {key:<12} {value}" for key, value in head.items()),
-            *_section("sources", protocol.sources),
-            *_section("known problems", protocol.known_problems),
-            "",
-            format_rows([["case", "scene", "references", "targets", "reference ids"], *cases]),
+            *_section("sources", record.sources),
+            *_section("known problems", record.known_problems),
+            *_render_published(_published(record)),
+            *([] if loaded is None else _render_cases(loaded, every_case=every_case)),
         ]
     )
+
+
+def _describe_index(loaded: LoadedProtocol) -> dict[str, str]:
+    from kaleido_bench.protocol import IndexFile
+
+    pinned, index = count_pinned(loaded), loaded.protocol.index
+    origin = index.completed_from if isinstance(index, IndexFile) else None
+    ids = {} if origin is None else {"ids": f"read from {origin.file}, sha256 {origin.sha256}, by {origin.kind}"}
+    return {
+        "version": f"{loaded.protocol.version}, hash {loaded.hash}",
+        **ids,
+        "pinned": f"{pinned.images} images and {pinned.cameras} cameras of {pinned.views} views, by sha256",
+        "counts": _pairs(count(loaded)),
+    }
+
+
+def _describe_pending(record: Protocol) -> dict[str, str]:
+    """What is known, what is missing, and how to get it."""
+    from kaleido_bench.protocol import PendingIndex, completing_command, fields_hash
+
+    index = record.index
+    assert isinstance(index, PendingIndex)
+    known = {"scenes": index.expected.scenes or "not stated", "targets a case": index.expected.targets or "not stated"}
+    return {
+        "version": f"{record.version}, hash of its fields {fields_hash(record)}",
+        "ids": f"PENDING: which views of {index.entry} are given and asked for is published, but is not part of kbench",
+        "obtain": index.obtain,
+        "complete": completing_command(record.name, index),
+        "expected": ", ".join(f"{key} {_plain(value)}" for key, value in known.items()),
+    }
+
+
+def _render_cases(loaded: LoadedProtocol, *, every_case: bool) -> list[str]:
+    shown = loaded.cases if every_case else loaded.cases[:CASES_SHOWN]
+    rows = [
+        [case.id, case.scene, str(len(case.references)), str(len(case.targets)), _few(case.references)]
+        for case in shown
+    ]
+    more = len(loaded.cases) - len(shown)
+    return [
+        "",
+        format_rows([["case", "scene", "references", "targets", "reference ids"], *rows]),
+        *([f"and {more} more cases: `kbench show {loaded.protocol.name} --cases`"] if more else []),
+    ]
+
+
+class _Judged(NamedTuple):
+    row: Reported
+    reasons: tuple[str, ...]  # why it does not compare with a result of ours; none: it does
+
+
+def _published(record: Protocol) -> list[_Judged]:
+    from kaleido_bench.publish.reported import judge_reported, load_reported
+
+    return [_Judged(row, judge_reported(row, record)) for row in load_reported() if row.protocol == record.name]
+
+
+def _render_published(judged: Sequence[_Judged]) -> list[str]:
+    """Published numbers, one method and number of references a line, and whether they compare with ours."""
+    if not judged:
+        return []
+    groups: dict[tuple[int | None, str, tuple[str, ...], str], dict[str, str]] = {}
+    for each in judged:
+        row = each.row
+        cells = groups.setdefault((row.references, row.method, each.reasons, row.confidence), {})
+        cells[row.metric] = f"{cells[row.metric]}-{row.text}" if row.metric in cells else row.text
+    metrics = list(dict.fromkeys(each.row.metric for each in judged))
+    rows = [
+        [method, str(references or "-"), *(cells.get(metric, "-") for metric in metrics), confidence, _verdict(reasons)]
+        for (references, method, reasons, confidence), cells in sorted(
+            groups.items(), key=lambda item: (item[0][0] or 0, item[0][1].lower())
+        )
+    ]
+    table = format_rows([["method", "references", *metrics, "mark", "compares with ours"], *rows])
+    return [
+        "",
+        "  published (Q: read in the paper or repository; P: secondary)",
+        *(f"    {line}" for line in table.split("\n")),
+    ]
+
+
+def _verdict(reasons: tuple[str, ...]) -> str:
+    return f"no: {'; '.join(reasons)}" if reasons else "YES"
 
 
 def _pairs(record: Mapping[str, object]) -> str:
