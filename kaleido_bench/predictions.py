@@ -400,14 +400,44 @@ def load_prediction(run: Run, item: WorkItem, size: tuple[int, int]) -> UInt8[np
     folder = run.item_folder(item)
     problems = _find_problems(run, item, size) if folder.is_dir() else [_Problem(folder, "no such prediction")]
     if problems:
-        raise BenchError(
-            problems[0].path,
-            problems[0].found,
-            expected=f"{len(item.case.targets)} views of {size[0]}x{size[1]}, as case.json has them",
-            fix="Predict it again: `kbench run` replaces a prediction that is not whole.",
-        )
+        raise _refuse(problems[0], item, size)
     paths = [folder / f"{view}.png" for view in item.case.targets]
     return np.stack([decode_image(path.read_bytes(), path) for path in paths])
+
+
+def check_manifest(run: Run, item: WorkItem, size: tuple[int, int]) -> PredictionRecord | None:
+    """The case.json of a prediction that is there, whose files are those that it names. No image is opened.
+
+    Args:
+        size: width and height its images must have, in pixels, for the error.
+    Raises:
+        BenchError: the folder is there and case.json or a file is missing, extra, or of another prediction.
+    """
+    if not run.item_folder(item).is_dir():
+        return None
+    record, problems = _check_folder(run, item)
+    if record is None or problems:
+        raise _refuse(problems[0], item, size)
+    return record
+
+
+def load_predicted_view(
+    run: Run, item: WorkItem, view: str, sha256: str, size: tuple[int, int]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """One predicted image. Its file is read once, held to its hash, and decoded.
+
+    Args:
+        sha256: as `check_manifest` found it.
+        size: width and height it must have, in pixels.
+    Raises:
+        BenchError: it is missing, altered, truncated or of the wrong size.
+    """
+    path = run.item_folder(item) / f"{view}.png"
+    data = read_bytes(path, what="a predicted view", fix="Predict it again.")
+    problems = _check_png(path, data, sha256, size)
+    if problems:
+        raise _refuse(_Problem(path, problems[0]), item, size)
+    return decode_image(data, path)
 
 
 def load_prediction_record(run: Run, item: WorkItem) -> PredictionRecord:
@@ -430,8 +460,29 @@ class _Problem(NamedTuple):
     found: str
 
 
+def _refuse(problem: _Problem, item: WorkItem, size: tuple[int, int]) -> BenchError:
+    return BenchError(
+        problem.path,
+        problem.found,
+        expected=f"{len(item.case.targets)} views of {size[0]}x{size[1]}, as case.json has them",
+        fix="Predict it again: `kbench run` replaces a prediction that is not whole.",
+    )
+
+
 def _find_problems(run: Run, item: WorkItem, size: tuple[int, int]) -> list[_Problem]:
     """All that is wrong with a prediction folder."""
+    folder = run.item_folder(item)
+    record, problems = _check_folder(run, item)
+    for view in item.case.targets:
+        path = folder / f"{view}.png"
+        if path.is_file():
+            known = record.sha256.get(view) if record else None
+            problems += [_Problem(path, found) for found in _check_png(path, path.read_bytes(), known, size)]
+    return problems
+
+
+def _check_folder(run: Run, item: WorkItem) -> tuple[PredictionRecord | None, list[_Problem]]:
+    """The manifest, and what is wrong with it or with the list of files."""
     folder = run.item_folder(item)
     record, problems = _read_record(run, item)
     expected = {f"{view}.png" for view in item.case.targets}
@@ -440,12 +491,7 @@ def _find_problems(run: Run, item: WorkItem, size: tuple[int, int]) -> list[_Pro
     problems += [_Problem(folder / name, "missing") for name in sorted(expected - found)]
     extra = f"extra, no target of case '{item.case.id}'"
     problems += [_Problem(folder / name, extra) for name in sorted(found - expected)]
-    for view in item.case.targets:
-        path = folder / f"{view}.png"
-        if path.is_file():
-            known = record.sha256.get(view) if record else None
-            problems += [_Problem(path, found) for found in _check_png(path, path.read_bytes(), known, size)]
-    return problems
+    return record, problems
 
 
 def _read_record(run: Run, item: WorkItem) -> tuple[PredictionRecord | None, list[_Problem]]:

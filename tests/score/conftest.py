@@ -15,6 +15,7 @@ import torch
 from PIL import Image, ImageFilter
 
 from kaleido_bench.conventions import Convention, load_convention
+from tests.score.desk import Desk, set_up
 
 SIZES = ((128, 128), (157, 123), (256, 256))  # width, height
 SCENES = ("fox/images", "llff_fern/images", "temple_ring/images", "lund_door/images")
@@ -113,3 +114,8 @@ def torch_home(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     else:
         os.environ["TORCH_HOME"] = before
     shutil.rmtree(home)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return set_up(tmp_path)

@@ -14,7 +14,7 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.items import Deviations
 from kaleido_bench.score.checking import load_checked_result
 from kaleido_bench.score.results import load_result, result_path, write_result
-from tests.score.test_scoring import Desk, set_up
+from tests.score.desk import Desk, set_up
 
 
 @pytest.fixture(scope="module")

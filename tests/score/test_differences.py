@@ -20,7 +20,7 @@ from kaleido_bench.errors import IncompleteError
 from kaleido_bench.records import Record
 from kaleido_bench.score import differences
 from kaleido_bench.score.differences import Comparison, Difference, compare_conventions, list_steps, switch_step
-from tests.score.test_scoring import LPIPS, Desk, predict_truth, set_up
+from tests.score.desk import LPIPS, Desk, predict_truth, set_up
 
 V1 = load_convention("kbench-v1")
 

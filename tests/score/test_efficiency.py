@@ -11,7 +11,7 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.items import plan_items
 from kaleido_bench.predictions import Cost, write_prediction
 from kaleido_bench.score.efficiency import build_efficiency, load_efficiency, load_run_efficiency, write_efficiency
-from tests.score.test_scoring import Desk, noise, set_up
+from tests.score.desk import Desk, noise, set_up
 
 GPU = Cost(peak_memory=3 * 2**20, memory_kind="device", device="cuda:0 (H100)", precision="tf32")
 

@@ -23,7 +23,7 @@ from kaleido_bench.score.results import render_result
 from kaleido_bench.score.rows import Row
 from tests.predict.tiny import HEIGHT, WIDTH, write_data, write_protocol
 from tests.score.conftest import Pair
-from tests.score.test_scoring import Desk, set_up
+from tests.score.desk import Desk, set_up
 
 V1 = load_convention("kbench-v1")
 METRICS = ("psnr", "ssim", "psnr-fg", "ssim-fg")
