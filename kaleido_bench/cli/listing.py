@@ -116,14 +116,14 @@ def list_models() -> list[dict[str, object]]:
 def list_datasets(data_dir: Path | None) -> list[dict[str, object]]:
     """The data sets of the field and of the shipped protocols, and how many of the scenes they name are here."""
     from kaleido_bench.catalogue import list_catalogue
-    from kaleido_bench.data.datasets import DATASETS, datasets_of
+    from kaleido_bench.data.datasets import DATASETS
 
     used: dict[tuple[str, str, str], list[str]] = {}
     for each in list_catalogue():
         used.setdefault((each.data, each.reader, each.root), []).append(each.name)
     rows: list[dict[str, object]] = []
     for (name, reader, root), protocols in sorted(used.items()):
-        known = DATASETS.get(name) or DATASETS.get(next(iter(datasets_of(reader)), ""))
+        known = DATASETS.get(name)  # and no licence is guessed from the reader: it may read anybody's data
         rows.append(
             {
                 "data set": name,

@@ -156,10 +156,10 @@ _TABLE = (
     DataSet(
         "gso",
         "Google Scanned Objects",
-        ("seva",),
+        ("gso-eschernet", "seva"),
         "https://app.gazebosim.org/GoogleResearch/fuel/collections/Scanned%20Objects%20by%20Google%20Research",
         "CC BY 4.0",
-        "Download the meshes and render them as the protocol's source says, one transforms.json for each object.",
+        "Download the meshes and render them as the protocol's source says, or take gso-30's renders.",
     ),
     DataSet(
         "objaverse",
