@@ -95,19 +95,28 @@ class NpzCameraReader:
 
 
 def find_masks(folder: Path, images: list[Path]) -> list[Path] | list[None]:
-    """The masks in `mask/`, one for each image in order of name, as IDR and DVR pair them; or none at all.
+    """The masks in `mask/`, one for each image, or none at all.
+
+    IDR and DVR pair both lists by position. Where all names are numbers, as `000.png` beside `000000.png`, they are
+    paired by number here, which is the same while nothing is missing and says what is missing otherwise.
 
     Raises:
-        BenchError: another number of masks than of images.
+        BenchError: a mask is missing.
     """
     masks = require_images(folder / "mask") if (folder / "mask").is_dir() else []
     if not masks:
         return [None] * len(images)
-    if len(masks) != len(images):
-        raise BenchError(
-            folder / "mask", f"{len(masks)} masks for {len(images)} images", expected="one for each", fix=FETCH_AGAIN
-        )
-    return masks
+    if all(path.stem.isdigit() for path in (*images, *masks)):
+        by_number = {int(mask.stem): mask for mask in masks}
+        missing = [image.name for image in images if int(image.stem) not in by_number]
+        if not missing:
+            return [by_number[int(image.stem)] for image in images]
+        found = f"no mask for {missing[0]}"
+    elif len(masks) == len(images):
+        return masks
+    else:
+        found = f"{len(masks)} masks for {len(images)} images"
+    raise BenchError(folder / "mask", found, expected="one for each image", fix=FETCH_AGAIN)
 
 
 def check_count(arrays: _Arrays, name: str, images: int, path: Path) -> None:

@@ -405,7 +405,11 @@ def test_dtu_layouts_are_not_taken_for_one_another(tmp_path: Path) -> None:
         Image.new("RGB", (1600, 1200)).save(path)
     refuse(layout, tmp_path, "1600 x 1200 pixels; expected 640 x 512")
     layout = written("dtu-idr", tmp_path)
-    (tmp_path / "scan24" / "mask" / "000.png").unlink()
+    masks = tmp_path / "scan24" / "mask"
+    (masks / "001.png").rename(masks / "007.png")  # as many as images, and yet one is missing
+    refuse(layout, tmp_path, r"mask: no mask for 000001\.png")
+    (masks / "007.png").rename(masks / "a.png")
+    (masks / "002.png").unlink()
     refuse(layout, tmp_path, "3 masks for 4 images")
     (tmp_path / "scan24" / "image" / "000003.png").unlink()
     refuse(layout, tmp_path, "4 cameras for 3 images")
