@@ -121,7 +121,7 @@ def test_weights(kbench: Kbench, weights_dir: Path, tmp_path: Path, monkeypatch:
     monkeypatch.setenv("KBENCH_CACHE", str(tmp_path / "cache"))
     missing = kbench("weights", "list", "--json")
     assert not any(row["here"] for row in json.loads(missing.out))
-    assert "alexnet_features is missing. Copy it to" in missing.err
+    assert "alexnet_features is missing. `kbench weights fetch alexnet_features` gets it" in missing.err
     assert kbench("weights", "verify").code == 0
     assert kbench("weights", "verify", "alexnet_features").code == 1
     monkeypatch.setenv("KBENCH_WEIGHTS", str(weights_dir))
@@ -146,7 +146,7 @@ def test_doctor(kbench: Kbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert checks["weights", "alexnet_features"]["verdict"] == "missing"
     assert "KBENCH_DATA" in checks["data", "real-scenes"]["fix"]
     text = kbench("doctor").out
-    assert "What is missing, and how to get it:" in text and "alexnet_features: Copy it to" in text
+    assert "What is missing, and how to get it:" in text and "alexnet_features: `kbench weights fetch alexnet_features` gets it" in text
 
 
 def test_doctor_ends_with_1_where_something_is_broken(
