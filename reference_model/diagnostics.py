@@ -1,0 +1,313 @@
+"""What happens inside a trained model: how large activations grow, where attention across views goes, and which layer
+first gives a number that is none.
+
+    python -m reference_model.diagnostics tiny --out DIR                    # figures and JSON at 64, 128 and 256 px
+    python -m reference_model.diagnostics with/ without/ --out DIR          # checkpoints beside each other
+
+The paper reports massive activations: few, sudden at a middle layer, larger with training and with resolution, much
+smaller with register tokens. The report takes the residual stream after each block, by kind of token: the largest
+magnitude and the median, over held-out worlds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from reference_model.attention import Window, cut_windows
+from reference_model.blocks import Block, TemporalAttention
+from reference_model.flow import mix
+from reference_model.held_out import HELD_OUT_SEED, render_batch
+from reference_model.inference import LoadedModel, load_model
+from reference_model.model import Kaleido, Views
+
+LEVEL = 0.7  # the noise level of the report: targets are mostly noise, as where sampling spends its steps
+
+
+class Magnitude(NamedTuple):
+    """Of the residual stream after one block."""
+
+    layer: str
+    kind: str
+    largest: float
+    median: float
+
+
+class Overflow(NamedTuple):
+    """The first layer whose output is not finite though its inputs are."""
+
+    layer: str
+    share: float  # of its output's values
+    largest_input: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.layer}: {100 * self.share:.3g} % of its output is NaN or infinite, from inputs of at most "
+            f"{self.largest_input:.3g}"
+        )
+
+
+class AttentionMap(NamedTuple):
+    """Where one target patch looks in one layer, over all views: softmax weights, mean over heads."""
+
+    layer: str
+    weights: Float[Tensor, "v n"]  # registers last in each view; sums to 1
+
+    @property
+    def mass(self) -> Float[Tensor, " v"]:
+        return self.weights.sum(1)
+
+
+@contextmanager
+def run_eagerly(model: nn.Module) -> Iterator[None]:
+    """Without the compiled twins of modules: those would not call hooks."""
+    compiled = {module: module._compiled_call_impl for module in model.modules()}
+    for module in compiled:
+        module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for module, call in compiled.items():
+            module._compiled_call_impl = call
+
+
+@contextmanager
+def hook_layers(
+    model: nn.Module, kind: type[nn.Module], hook: Callable[[str, nn.Module, tuple[Any, ...], Any], None]
+) -> Iterator[None]:
+    """Call hook(name, module, inputs, output) after each module of a type, by its name in the model."""
+    handles = [
+        module.register_forward_hook(lambda m, inputs, output, name=name: hook(name, m, inputs, output))
+        for name, module in model.named_modules()
+        if isinstance(module, kind) and name
+    ]
+    try:
+        with run_eagerly(model):
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def list_tensors(value: Any) -> list[Tensor]:
+    """The floating-point tensors in an argument or an output."""
+    if isinstance(value, Tensor):
+        return [value.detach()] if value.is_floating_point() else []
+    return [x for part in value for x in list_tensors(part)] if isinstance(value, tuple | list) else []
+
+
+def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | None:
+    """The first weight or layer that is, or makes of finite inputs, NaN or infinity when `call` runs the model; None
+    where there is none.
+
+    For a trainer whose loss has become NaN: `find_overflow(model, lambda: loss_of_step(...))` repeats the step eagerly.
+    Layers are the innermost modules that show it: `blocks.3.mlp.up` rather than `blocks.3`.
+    """
+    for name, parameter in model.named_parameters():
+        wrong = (~torch.isfinite(parameter.detach())).float().mean().item()
+        if wrong:
+            return Overflow(f"weights of {name}", wrong, 0.0)
+    found: list[Overflow] = []
+
+    def look(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        outputs = list_tensors(output)
+        if found or all(torch.isfinite(x).all() for x in outputs):
+            return
+        given = list_tensors(inputs)
+        share = max((~torch.isfinite(x)).float().mean().item() for x in outputs)
+        largest = max((x.abs().max().item() for x in given if x.numel()), default=0.0)
+        if all(torch.isfinite(x).all() for x in given):
+            found.append(Overflow(name, share, largest))
+
+    with hook_layers(model, nn.Module, look):
+        call()
+    return found[0] if found else None
+
+
+def split_kinds(
+    x: Float[Tensor, "b v n d"], layer: str, references: int, registers: int, *, encoded: bool
+) -> dict[str, Tensor]:
+    """A block's tokens by kind. In an encoder-decoder (`encoded`) a block holds references or targets alone."""
+    patches = x.shape[2] - registers
+    if encoded:
+        references = x.shape[1] if layer.startswith("encoder") else 0
+    parts = {
+        "reference": x[:, :references, :patches],
+        "target": x[:, references:, :patches],
+        "register": x[:, :, patches:],
+    }
+    return {kind: part for kind, part in parts.items() if part.numel()}
+
+
+def measure_activations(model: Kaleido, references: int, call: Callable[[], object]) -> list[Magnitude]:
+    """The residual stream after every block while `call` runs `model.forward` with so many references."""
+    rows: list[Magnitude] = []
+
+    def look(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        kinds = split_kinds(
+            output[0].detach(), name, references, model.config.registers, encoded=len(model.encoder) > 0
+        )
+        for kind, part in kinds.items():
+            size = part.float().abs()
+            rows.append(Magnitude(name, kind, size.max().item(), size.median().item()))
+
+    with hook_layers(model, Block, look):
+        call()
+    return rows
+
+
+def seen_tokens(window: Window | None, view_of_query: int, patch: int, shape: torch.Size, references: int) -> Tensor:
+    """[v, n]: which tokens the patch of a view may see (attention.attend_across, attend_windows)."""
+    v, n = shape
+    seen = torch.ones(v, n, dtype=torch.bool)
+    if view_of_query < references:
+        seen[references:] = False
+    if window is not None:
+        patches = window.rows * window.columns
+        index = torch.arange(patches).reshape(1, 1, patches, 1, 1)
+        groups = cut_windows(index, window)[:, 0, :, 0, 0]
+        own = groups[(groups == patch).any(1)][0]
+        inside = torch.ones(n, dtype=torch.bool)
+        inside[:patches] = False
+        inside[own] = True
+        seen &= inside
+    return seen
+
+
+def map_attention(
+    model: Kaleido, view: int, patch: int, call: Callable[[], object], scene: int = 0
+) -> list[AttentionMap]:
+    """Where one patch of one view (counted over references and targets) looks in each attention across views while
+    `call` runs `model.forward`. Decoder-only models.
+    """
+    maps: list[AttentionMap] = []
+
+    def look(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        assert isinstance(module, TemporalAttention)
+        x, actions, window, references = inputs[:4]
+        q, k, _ = module.project(x, actions)
+        query = q[scene, view, patch].float()  # h c
+        keys = k[scene].float().repeat_interleave(q.shape[3] // k.shape[3], dim=2)  # v n h c
+        scores = torch.einsum("hc,vnhc->hvn", query, keys) / query.shape[-1] ** 0.5
+        seen = seen_tokens(window, view, patch, scores.shape[1:], int(references)).to(scores.device)
+        weights = scores.masked_fill(~seen, -torch.inf).flatten(1).softmax(-1).mean(0)
+        maps.append(AttentionMap(name, weights.unflatten(0, seen.shape).cpu()))
+
+    with hook_layers(model, TemporalAttention, look):
+        call()
+    return maps
+
+
+class Sample(NamedTuple):
+    """Held-out worlds, ready for a model."""
+
+    images: Float[Tensor, "b v 3 size size"]
+    views: Views
+    run: Callable[[], Tensor]  # the model's prediction of the targets at LEVEL
+
+
+def draw_sample(loaded: LoadedModel, size: int, scenes: int, references: int, targets: int) -> Sample:
+    """The same worlds, cameras and noise for every model and size."""
+    batch = render_batch(HELD_OUT_SEED + 1, scenes, references + targets, size, loaded.device)
+    views = Views(batch.c2w, batch.intrinsics, references, size, size)
+    tokens = loaded.inputs.codec.encode(batch.images)
+    features = loaded.inputs.see(batch.images[:, :references])
+    noise = torch.randn(tokens[:, references:].shape, generator=torch.Generator().manual_seed(0)).to(tokens)
+    t = tokens.new_full((scenes,), LEVEL)
+    sequence = torch.cat([tokens[:, :references], mix(tokens[:, references:], noise, t)], 1)
+
+    @torch.inference_mode()
+    def run() -> Tensor:
+        return loaded.model(sequence, t, views, features)
+
+    return Sample(batch.images, views, run)
+
+
+def choose_patch(sample: Sample, view: int, patch_size: int) -> int:
+    """The patch of a view with the most to see: the largest deviation of its pixels in the middle half of the image."""
+    image = sample.images[0, view]
+    side = image.shape[-1] // patch_size
+    patches = image.unfold(1, patch_size, patch_size).unfold(2, patch_size, patch_size)  # 3 row column p q
+    deviation = patches.flatten(3).std(-1).mean(0)
+    middle = torch.zeros_like(deviation)
+    middle[side // 4 : side - side // 4, side // 4 : side - side // 4] = 1
+    return int((deviation * middle).argmax())
+
+
+def examine(
+    loaded: LoadedModel, sizes: list[int], scenes: int, references: int, targets: int
+) -> tuple[dict[int, list[Magnitude]], dict[int, Overflow]]:
+    """Magnitudes at each size, and the first layer that overflows where one does."""
+    report: dict[int, list[Magnitude]] = {}
+    overflows: dict[int, Overflow] = {}
+    for size in sizes:
+        sample = draw_sample(loaded, size, scenes, references, targets)
+        report[size] = measure_activations(loaded.model, references, sample.run)
+        if (overflow := find_overflow(loaded.model, sample.run)) is not None:
+            overflows[size] = overflow
+    return report, overflows
+
+
+def print_report(name: str, report: dict[int, list[Magnitude]], overflows: dict[int, Overflow]) -> None:
+    """A line for each size and kind of token, and one for each overflow."""
+    for size, rows in report.items():
+        for kind in {row.kind: None for row in rows}:
+            worst = max((row for row in rows if row.kind == kind), key=lambda row: row.largest)
+            times = f"{worst.largest / max(worst.median, 1e-9):.0f} times its median"
+            print(f"{name} at {size} px, {kind}: largest {worst.largest:.4g} after {worst.layer}, {times}")  # noqa: T201
+    for size, overflow in overflows.items():
+        print(f"{name} at {size} px: {overflow}")  # noqa: T201
+
+
+def write_figures(args: argparse.Namespace) -> int:
+    """Write activations.json, activations.png and attention-NAME.png; say what overflows. 1 where something does."""
+    import matplotlib
+
+    from reference_model.figures import plot_activations, plot_attention
+
+    matplotlib.use("Agg")
+    args.out.mkdir(parents=True, exist_ok=True)
+    reports: dict[str, dict[int, list[Magnitude]]] = {}
+    failed = 0
+    for checkpoint in args.checkpoints:
+        loaded, name = load_model(checkpoint, args.device), Path(checkpoint).name
+        reports[name], overflows = examine(loaded, args.sizes, args.scenes, args.references, args.targets)
+        print_report(name, reports[name], overflows)
+        failed = failed or int(bool(overflows))
+        if not overflows and not len(loaded.model.encoder):
+            patch_size = loaded.preset.model.patch
+            sample = draw_sample(loaded, loaded.image_size, 1, args.references, args.targets)
+            patch = choose_patch(sample, args.references, patch_size)
+            maps = map_attention(loaded.model, args.references, patch, sample.run)
+            figure = plot_attention(sample, maps, args.references, patch, patch_size)
+            figure.savefig(args.out / f"attention-{name}.png", dpi=110)
+    plot_activations(reports).savefig(args.out / "activations.png", dpi=130)
+    plain = {n: {size: [row._asdict() for row in rows] for size, rows in r.items()} for n, r in reports.items()}
+    (args.out / "activations.json").write_text(json.dumps(plain, indent=1) + "\n")
+    return failed
+
+
+def main(words: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m reference_model.diagnostics", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("checkpoints", nargs="+", help="names of shipped weights, or folders")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256], help="in pixels")
+    parser.add_argument("--scenes", type=int, default=4)
+    parser.add_argument("--references", type=int, default=4)
+    parser.add_argument("--targets", type=int, default=2)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return write_figures(parser.parse_args(words))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,192 @@
+"""The reports say what is there: planted giants, planted overflows, and the attention that the model really pays."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from reference_model.attention import attend_across, attend_windows
+from reference_model.blocks import TemporalAttention
+from reference_model.checkpoint import write_checkpoint
+from reference_model.config import ModelConfig, smoke
+from reference_model.diagnostics import (
+    find_overflow,
+    main,
+    map_attention,
+    measure_activations,
+    run_eagerly,
+    seen_tokens,
+)
+from reference_model.model import Kaleido, Views
+
+REFERENCES, VIEWS, SIZE = 2, 4, 32
+
+
+def build(**changes: object) -> Kaleido:
+    """A random model, also where training starts at zero."""
+    torch.manual_seed(0)
+    model = Kaleido(dataclasses.replace(smoke().model, **changes)).eval()
+    for parameter in model.parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.normal_(parameter, std=0.2)
+    return model
+
+
+def run(model: Kaleido) -> Tensor:
+    poses = torch.eye(4).repeat(1, VIEWS, 1, 1)
+    poses[..., :3, 3] = torch.randn(1, VIEWS, 3, generator=torch.Generator().manual_seed(1))
+    k = torch.tensor([[40.0, 0, 16], [0, 40.0, 16], [0, 0, 1]]).expand(1, VIEWS, 3, 3)
+    tokens = torch.randn(1, VIEWS, 16, 192, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        return model(tokens, torch.tensor([0.7]), Views(poses, k, REFERENCES, SIZE, SIZE))
+
+
+@pytest.mark.parametrize("layout", ["decoder-only", "encoder-decoder"])
+def test_magnitudes_are_told_apart_by_kind_of_token(layout: str) -> None:
+    """A giant planted in one channel of the registers shows there alone, after the block that makes it."""
+    model = build(registers=2, layout=layout)
+    block = model.stack()[-1]
+
+    def plant(module: object, inputs: object, output: tuple[Tensor, object]) -> tuple[Tensor, object]:
+        output[0][:, :, -1, 3] = 1e6
+        return output
+
+    block.register_forward_hook(plant)
+    rows = measure_activations(model, REFERENCES, lambda: run(model))
+    last = {row.kind: row for row in rows if row.layer == rows[-1].layer}
+    expected = {"target", "register"} | ({"reference"} if layout == "decoder-only" else set())
+    assert set(last) == expected
+    assert last["register"].largest == 1e6
+    assert all(row.largest < 1e4 for row in rows if row is not last["register"])
+    assert all(0 < row.median < row.largest for row in rows)
+
+
+def test_the_layer_that_overflows_is_named() -> None:
+    """float16 ends at 65,504: a weight of 300 on inputs of 300 passes it, and the layer behind is not blamed."""
+    model = build()
+    assert find_overflow(model, lambda: run(model)) is None
+    module = model.stack()[1].mlp.up
+    with torch.no_grad():
+        module.weight.mul_(1e5)
+
+    def half() -> Tensor:
+        with torch.autocast("cpu", torch.float16):
+            return run(model)
+
+    found = find_overflow(model, half)
+    assert found is not None
+    assert found.layer == "blocks.1.mlp.up"
+    assert 0 < found.share <= 1
+    assert "blocks.1.mlp.up" in str(found)
+
+
+def test_in_bfloat16_too() -> None:
+    """Its range is that of float32: only what passes 3.4e38 overflows."""
+    model = build()
+    with torch.no_grad():
+        model.stack()[0].spatial.out.weight.fill_(3e38)
+
+    def half() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return run(model)
+
+    found = find_overflow(model, half)
+    assert found is not None
+    assert found.layer == "blocks.0.spatial.out"
+
+
+def test_a_weight_that_is_no_number_is_named_first() -> None:
+    model = build()
+    with torch.no_grad():
+        model.stack()[1].temporal.qkv.weight[0, 0] = torch.nan
+    found = find_overflow(model, lambda: run(model))
+    assert found is not None
+    assert found.layer == "weights of blocks.1.temporal.qkv.weight"
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"window": 2, "registers": 1}, {"window": 2, "window_rule": "grid"}, {"kv_heads": 1}]
+)
+@pytest.mark.parametrize("view", [1, 3])
+def test_the_map_is_the_attention_that_is_paid(changes: dict[str, object], view: int) -> None:
+    """Against attention itself: with values that say which token they come from, its output is the weights."""
+    model, patch = build(**changes), 5
+    maps = map_attention(model, view, patch, lambda: run(model))
+    assert [found.layer for found in maps] == ["blocks.0.temporal", "blocks.1.temporal"]
+    seen: list[Tensor] = []
+
+    def look(module: TemporalAttention, inputs: tuple, output: object) -> None:
+        x, actions, window, references = inputs[:4]
+        q, k, _ = module.project(x, actions)
+        _, v, n, kv, c = k.shape
+        rows: list[Tensor] = []
+        for first in range(0, v * n, c):  # as many one-hot tokens at a time as a head has channels
+            one_hot = torch.zeros(1, v * n, kv, c)
+            for j in range(first, min(first + c, v * n)):
+                one_hot[0, j, :, j - first] = 1
+            values = one_hot.reshape(1, v, n, kv, c)
+            if window is None:
+                out = attend_across(q, k, values, references)
+            else:
+                out = attend_windows(q, k, values, references, window)
+            rows.append(out[0, view, patch].mean(0))
+        seen.append(torch.cat(rows)[: v * n].reshape(v, n))
+
+    for block in model.stack():
+        block.temporal.register_forward_hook(look)
+    run(model)
+    for found, expected in zip(maps, seen, strict=True):
+        assert found.weights.sum() == pytest.approx(1, abs=1e-5)
+        assert torch.allclose(found.weights, expected, atol=1e-5)
+        if view < REFERENCES:
+            assert found.mass[REFERENCES:].sum() == 0
+
+
+def test_a_reference_sees_no_target() -> None:
+    assert seen_tokens(None, 0, 0, torch.Size((4, 5)), 2).sum(1).tolist() == [5, 5, 0, 0]
+    assert seen_tokens(None, 2, 0, torch.Size((4, 5)), 2).all()
+
+
+def test_compiled_modules_are_run_eagerly_and_left_as_they_were() -> None:
+    model = build()
+    marker = lambda *args: None  # noqa: E731
+    model.stack()[0]._compiled_call_impl = marker  # pyright: ignore[reportAttributeAccessIssue]
+    with run_eagerly(model):
+        assert run(model).isfinite().all()
+    assert model.stack()[0]._compiled_call_impl is marker
+
+
+def test_the_command_writes_figures_for_several_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    for name, registers in (("without", 0), ("with", 2)):
+        model = build(registers=registers)
+        preset = dataclasses.replace(smoke(), model=model.config)
+        write_checkpoint(tmp_path / name, model.state_dict(), preset, {"training_data": []})
+    words = [str(tmp_path / "without"), str(tmp_path / "with"), "--out", str(tmp_path / "out"), "--sizes", "16", "32"]
+    assert main([*words, "--scenes", "1", "--references", "1", "--targets", "1", "--device", "cpu"]) == 0
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert written == {"activations.json", "activations.png", "attention-with.png", "attention-without.png"}
+    report = json.loads((tmp_path / "out" / "activations.json").read_text())
+    assert set(report) == {"with", "without"}
+    assert {row["kind"] for row in report["with"]["32"]} == {"reference", "target", "register"}
+    assert {row["kind"] for row in report["without"]["16"]} == {"reference", "target"}
+    assert "with at 32 px, register: largest" in capsys.readouterr().out
+
+
+def test_the_command_fails_and_names_the_layer_where_a_model_overflows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    model = build()
+    with torch.no_grad():
+        model.stack()[1].mlp.down.weight.fill_(3e38)
+    write_checkpoint(tmp_path / "bad", model.state_dict(), smoke(), {"training_data": []})
+    words = [str(tmp_path / "bad"), "--out", str(tmp_path / "out"), "--sizes", "16", "--scenes", "1"]
+    assert main([*words, "--references", "1", "--targets", "1", "--device", "cpu"]) == 1
+    assert "bad at 16 px: blocks.1.mlp.down" in capsys.readouterr().out
+    assert isinstance(model.config, ModelConfig)
