@@ -5,16 +5,18 @@ K needs no change. Only pinhole models are taken: undistorting is COLMAP's work 
 
 Reduced copies lie in `images_2`, `images_4`, `images_8` under the same names (google-research/multinerf:
 internal/datasets.py). The model belongs to the full size; its lens is scaled by the ratio of the sides, not by the
-factor: the reduced sides are rounded, and a pixel of the copy is what the resize made it.
+factor: the reduced sides are rounded, and a pixel of the copy is what the resize made it. The images of Tanks and
+Temples that come with 3DGS are half of what their model says, in `images` itself, and are scaled too, as
+nerfstudio-project/gsplat:examples/datasets/colmap.py does. Masks belong to `images` and are read with those only.
 """
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from kaleido_bench.data.cameras import build_camera, c2w_from_colmap, intrinsics_matrix, resize_camera
+from kaleido_bench.data.cameras import Camera, build_camera, c2w_from_colmap, intrinsics_matrix, resize_camera
 from kaleido_bench.data.datasets import how_to_get
 from kaleido_bench.data.readers.folders import child_scenes, find_scene_folder, find_side_file, read_image_size
 from kaleido_bench.data.scenes import Scene, View, build_scene, view_id_of
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 _GET = how_to_get("mipnerf360", "tanks-and-temples")
 _MODEL_FOLDERS = ("sparse/0", "sparse", "colmap/sparse/0")
+_ROUNDING = 1.5  # pixels: both sides may be rounded, and some tools cut where others round
 _PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
 
 
@@ -43,7 +46,7 @@ class ColmapReader:
         return child_scenes(root, lambda folder: _find_model(folder) is not None)
 
     def load_scene(self, root: Path, name: str) -> Scene:
-        """The registered images by name; images stay on disk, but for the header of one of each reduced lens.
+        """The registered images by name; images stay on disk, but for the header of the first of each lens.
 
         Raises:
             BenchError: pycolmap is not installed; no model, an unreadable one, or a camera model that is not a pinhole;
@@ -61,24 +64,29 @@ class ColmapReader:
         reconstruction = _read_model(model)
         images = cast("dict[int, pycolmap.Image]", reconstruction.images)
         posed = sorted((image for image in images.values() if image.has_pose), key=lambda image: image.name)
-        if self._factor is None:
-            return build_scene(name, (_build_view(folder, model, image, reconstruction) for image in posed), model)
-        reduced = folder / f"images_{self._factor}"
-        if not reduced.is_dir():
-            raise BenchError(folder, f"no {reduced.name} folder", expected="the reduced images", fix=_GET)
+        return build_scene(name, list(self._build_views(folder, model, reconstruction, posed)), model)
+
+    def _build_views(
+        self, folder: Path, model: Path, reconstruction: pycolmap.Reconstruction, posed: list[pycolmap.Image]
+    ) -> Iterator[View]:
+        images = folder / ("images" if self._factor is None else f"images_{self._factor}")
         sizes: dict[int, tuple[int, int]] = {}
         for image in posed:
-            if image.camera_id not in sizes:
-                sizes[image.camera_id] = read_image_size(reduced / image.name)
-        views = (_build_view(folder, model, image, reconstruction) for image in posed)
-        return build_scene(
-            name,
-            [
-                _reduce(view, reduced / image.name, sizes[image.camera_id])
-                for view, image in zip(views, posed, strict=True)
-            ],
-            model,
-        )
+            camera = _build_camera(f"{model}, image {image.name}", image, reconstruction)
+            path, lens = images / image.name, image.camera_id
+            if lens not in sizes:
+                if not images.is_dir():
+                    raise BenchError(folder, f"no {images.name} folder", expected="the images", fix=_GET)
+                sizes[lens] = read_image_size(path)
+            view_id = view_id_of(image.name)
+            mask = find_side_file(folder / "masks", view_id) if self._factor is None else None
+            yield View(
+                view_id,
+                _fit_camera(camera, sizes[lens], path),
+                path.read_bytes,
+                None if mask is None else mask.read_bytes,
+                str(path),
+            )
 
 
 def build_half_reader() -> ColmapReader:
@@ -96,10 +104,17 @@ def build_eighth_reader() -> ColmapReader:
     return ColmapReader(8)
 
 
-def _reduce(view: View, image: Path, size: tuple[int, int]) -> View:
-    return dataclasses.replace(
-        view, camera=resize_camera(view.camera, *size), read_image=image.read_bytes, read_mask=None, source=str(image)
-    )
+def _fit_camera(camera: Camera, size: tuple[int, int], path: Path) -> Camera:
+    """The camera of the image at hand, whose sides must have the model's ratio, up to their rounding."""
+    width, height = size
+    if abs(width * camera.height / camera.width - height) > _ROUNDING:
+        raise BenchError(
+            path,
+            f"an image of {width} x {height} pixels",
+            expected=f"the sides of {camera.width} x {camera.height}, as in its model, or that reduced",
+            fix="Use the images the model was made for (an EXIF orientation is ignored here).",
+        )
+    return resize_camera(camera, width, height)
 
 
 def _find_model(folder: Path) -> Path | None:
@@ -134,8 +149,7 @@ def _read_model(model: Path) -> pycolmap.Reconstruction:
         ) from None
 
 
-def _build_view(folder: Path, model: Path, image: pycolmap.Image, reconstruction: pycolmap.Reconstruction) -> View:
-    where = f"{model}, image {image.name}"
+def _build_camera(where: str, image: pycolmap.Image, reconstruction: pycolmap.Reconstruction) -> Camera:
     lens = reconstruction.cameras[image.camera_id]
     if lens.model.name not in _PINHOLES:
         raise BenchError(
@@ -147,14 +161,10 @@ def _build_view(folder: Path, model: Path, image: pycolmap.Image, reconstruction
     # A property up to pycolmap 3.11, a method since.
     pose: Any = image.cam_from_world() if callable(image.cam_from_world) else image.cam_from_world
     x, y, z, w = pose.rotation.quat
-    camera = build_camera(
+    return build_camera(
         c2w_from_colmap((w, x, y, z), pose.translation),
         intrinsics_matrix(lens.focal_length_x, lens.focal_length_y, lens.principal_point_x, lens.principal_point_y),
         lens.width,
         lens.height,
         where=where,
     )
-    path = folder / "images" / image.name
-    view_id = view_id_of(image.name)
-    mask = find_side_file(folder / "masks", view_id)
-    return View(view_id, camera, path.read_bytes, None if mask is None else mask.read_bytes, str(path))

@@ -409,7 +409,9 @@ def write_llff(root: Path, views: list[TrueView], factor: int | None) -> None:
     np.save(root / "fern" / "poses_bounds.npy", np.array(rows))
 
 
-def write_colmap(root: Path, views: list[TrueView], factor: int | None, scene: str = "garden") -> None:
+def write_colmap(
+    root: Path, views: list[TrueView], factor: int | None, scene: str = "garden", images_folder: str | None = None
+) -> None:
     """https://colmap.github.io/format.html, binary: world to camera as a quaternion (w, x, y, z) and a translation; the
     image's corner is (0, 0).
     """
@@ -421,7 +423,7 @@ def write_colmap(root: Path, views: list[TrueView], factor: int | None, scene: s
         images += struct.pack("<i4d3di", number + 1, *quaternion(view.R), *view.t, 1) + name.encode() + b"\0"
         images += struct.pack("<Q", 0)
         image = view.image if factor is None else reduce(view.image, factor)
-        folder = "images" if factor is None else f"images_{factor}"
+        folder = images_folder or ("images" if factor is None else f"images_{factor}")
         write(root / scene / folder / name, encode(image, "JPEG"))
     write(root / scene / "sparse" / "0" / "cameras.bin", cameras)
     write(root / scene / "sparse" / "0" / "images.bin", images)
@@ -615,6 +617,14 @@ LAYOUTS: tuple[Layout, ...] = (
             image_scale=1 / (factor or 1),
         )
         for factor in (None, 2, 4, 8)
+    ),
+    Layout(  # Tanks and Temples: the images are half of what the model says
+        "colmap",
+        lambda root, views: write_colmap(root, views, 2, "truck", "images"),
+        "truck",
+        tuple(f"_DSC{8679 + number}" for number in range(COUNT)),
+        photograph_views,
+        image_scale=1 / 2,
     ),
     *(
         Layout(

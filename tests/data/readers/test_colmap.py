@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pycolmap
 import pytest
 from scipy.spatial.transform import Rotation
@@ -78,6 +79,21 @@ def test_simple_pinholes_have_one_focal_length(door: Scene, data_dir: Path, tmp_
     write_scene(tmp_path, door, data_dir / "scenes" / "lund_door" / "images", "sparse/0", True, "SIMPLE_PINHOLE")
     camera = ColmapReader().load_scene(tmp_path, "door").views["DSC_0001"].camera
     assert camera.K[0, 0] == camera.K[1, 1] == pytest.approx(door.views["DSC_0001"].camera.K[0, 0])
+
+
+def test_images_of_another_shape_than_the_model_says_are_refused(door: Scene, tmp_path: Path) -> None:
+    size = next(iter(door.views.values())).camera
+    write_scene(tmp_path, door, tmp_path / "turned", "sparse/0", True)
+    (tmp_path / "turned").mkdir()
+    for view in door.views.values():
+        PIL.Image.new("RGB", (size.height, size.width)).save(tmp_path / "turned" / Path(view.source).name)
+    with pytest.raises(BenchError, match=rf"an image of {size.height} x {size.width} pixels; expected the sides of"):
+        ColmapReader().load_scene(tmp_path, "door")
+    (tmp_path / "door" / "images").unlink()
+    with pytest.raises(BenchError, match="no images folder"):
+        ColmapReader().load_scene(tmp_path, "door")
+    with pytest.raises(BenchError, match=r"no images_4 folder.*360_v2"):
+        ColmapReader(4).load_scene(tmp_path, "door")
 
 
 def test_quaternions_agree_with_scipy_and_pycolmap() -> None:
