@@ -164,6 +164,10 @@ class Models:
             self._request = request
         return self._adapter
 
+    def drop(self) -> None:
+        """Let go of the adapter, and of what it holds on a GPU."""
+        self._request = self._adapter = None
+
 
 def predict_pair(call: Call, pair: Pair, models: Models) -> PredictOutcome:
     """Predict what is missing of one pair. What a method prints goes to standard error: it is no part of the answer."""

@@ -74,26 +74,27 @@ def run_call(call: Call, *, as_json: bool) -> None:
     """Predict and score every pair, then print one table of all results."""
     from kaleido_bench.cli import pairs
     from kaleido_bench.cli.console import say
-    from kaleido_bench.cli.scores import check_complete, report_scores, score_one
+    from kaleido_bench.cli.scores import Wanted, report_scores, score_all
     from kaleido_bench.cli.tables import Format, print_table
     from kaleido_bench.conventions import load_convention
+    from kaleido_bench.predict.runner import PredictOutcome
 
     adapters = pairs.Models()
 
-    def work(pair: pairs.Pair) -> pairs.Done:
+    def work(pair: pairs.Pair) -> tuple[PredictOutcome, Wanted]:
         predicted = pairs.predict_pair(call, pair, adapters)
-        scored = score_one(
-            predicted.run,
-            pair.loaded,
-            load_convention(pair.loaded.protocol.convention),
-            data_dir=call.data_dir,
-            device=call.device,
-            deviations=call.deviations,
-        )
-        check_complete(scored)
-        return pairs.Done(predicted, scored)
+        convention = load_convention(pair.loaded.protocol.convention)
+        return predicted, Wanted(predicted.run, pair.loaded, convention, call.deviations, str(pair))
 
-    done, failures = pairs.for_each_pair(call, work)
+    predicted, failures = pairs.for_each_pair(call, work)
+    adapters.drop()
+    # After all predictions: runs of one protocol share its targets.
+    scored = score_all([each for _, each in predicted], failures, data_dir=call.data_dir, device=call.device)
+    done = [
+        pairs.Done(outcome, found)
+        for (outcome, _), found in zip(predicted, scored, strict=True)
+        if found is not None and found.result.complete
+    ]
     report_scores([each.scored for each in done])
     pairs.report_work(done, call.out)
     if done:

@@ -18,7 +18,7 @@ from kaleido_bench.conventions import FOREGROUND_METRICS, PSNR_METRICS, Conventi
 from kaleido_bench.items import select_items
 from kaleido_bench.predictions import Run
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
-from kaleido_bench.score.metrics import build_scorers
+from kaleido_bench.score.metrics import Networks, build_scorers
 from kaleido_bench.score.results import build_psnr_rule
 from kaleido_bench.score.rows import Row
 from kaleido_bench.score.scoring import Report, rescore_run
@@ -136,7 +136,8 @@ def compare_conventions(
         variant for metric in shared if metric not in missing for variant in _plan_variants(metric, first, second)
     ]
     scored = [variant for variant in variants if not _leaves_views(variant)]
-    scorers = [build_scorers(variant.convention, [variant.metric], (), device) for variant in scored]
+    networks: Networks = {}
+    scorers = [build_scorers(variant.convention, [variant.metric], (), device, networks) for variant in scored]
     found = rescore_run(run, loaded, scorers, data_dir=data_dir, device=device, report=report)
     rows = {(variant.metric, variant.step): each for variant, each in zip(scored, found, strict=True)}
     rows = _keep_best_scales(loaded, rows)

@@ -71,20 +71,21 @@ def test_killed_while_scoring_and_run_again(tiny: Path, kbench: Kbench, monkeypa
     words = [tiny / "tiny.yaml", "--data", tiny / "data", "--model", "nearest"]
     assert kbench("run", *words, "--out", tiny / "whole").code == 0
 
-    from kaleido_bench.score import scoring
+    from kaleido_bench.score import share
 
-    score_item, scored = scoring._score_item, []
+    write_part, written = share.write_part, []
 
-    def stop_after_two(*args: object) -> object:
-        if len(scored) == 2:
+    def stop_after_two(*args: object) -> None:
+        if len(written) == 2:
             raise KeyboardInterrupt
-        scored.append(args)
-        return score_item(*args)  # type: ignore[arg-type]
+        written.append(args)
+        write_part(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(scoring, "_score_item", stop_after_two)
+    monkeypatch.setattr(share, "write_part", stop_after_two)
     assert kbench("run", *words, "--out", tiny / "killed").code == 130
     assert not (tiny / "killed/tiny/nearest/result.json").exists()
-    monkeypatch.setattr(scoring, "_score_item", score_item)
+    assert len(list((tiny / "killed/tiny/nearest/scores").glob("*/*.json"))) == 2
+    monkeypatch.setattr(share, "write_part", write_part)
     ended = kbench("run", *words, "--out", tiny / "killed")
     assert ended.code == 0, ended.err
     assert read_product(tiny / "killed/tiny/nearest") == read_product(tiny / "whole/tiny/nearest")
