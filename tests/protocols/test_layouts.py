@@ -26,6 +26,12 @@ from kaleido_bench.protocol import load_protocol
 from kaleido_bench.score.results import load_result
 from kaleido_bench.score.rows import read_rows
 from kaleido_bench.score.truth import TruthReader
+from tests.data.readers.layouts import TrueView, make_views, write_co3d, write_dtu_mvsnet, write_nmr, write_re10k
+
+
+def write_co3d_ndc(root: Path, views: list[TrueView]) -> None:
+    write_co3d(root, views, "ndc_norm_image_bounds")
+
 
 PIXELS_FROM_UNIT = np.array([[256.0, 0.0, 256.0], [0.0, 192.0, 192.0], [0.0, 0.0, 1.0]])
 """[-1, 1] x [-1, 1] to the pixels of the DTU images at hand, 512 x 384."""
@@ -160,6 +166,59 @@ def test_nearest_runs_end_to_end_and_is_asked_what_the_protocol_asks(
             wanted = prepare_image(pixels, view.camera, None, loaded.protocol.preparation, view.source)
             assert np.array_equal(images[place], wanted.image)
         assert not any(row.target_is_reference for row in rows)
+
+
+class Fixture(NamedTuple):
+    """A protocol, one scene of it, and how many views of the made-up scene its layout gets."""
+
+    protocol: str
+    scene: str
+    root: str
+    write: Callable[[Path, list[TrueView]], None]
+    count: int
+    cases: int
+    targets: int
+    shown: int  # targets that are references too
+
+
+FIXTURES = (
+    Fixture("re10k/pixelsplat-2v", "5aca87f95a9412c6", "re10k/test", write_re10k, 134, 1, 3, 0),
+    Fixture("re10k/mvsplat360-inter-14t", "5aca87f95a9412c6", "re10k/test", write_re10k, 134, 1, 14, 1),
+    Fixture("co3d/latentsplat-hydrant-360", "hydrant/417_57776_111531", "co3d", write_co3d_ndc, 102, 6, 102, 2),
+    Fixture(
+        "shapenet/pixelnerf-categories",
+        "03691459/101354f9d8dede686f7b08d9de913afe",
+        "NMR_Dataset",
+        write_nmr,
+        24,
+        1,
+        23,
+        0,
+    ),
+    Fixture("dtu/mvsplat-3v", "scan1", "mvs_training/dtu", write_dtu_mvsnet, 45, 4, 4, 0),
+)
+
+
+@pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture.protocol)
+def test_nearest_runs_end_to_end_on_a_made_up_scene(fixture: Fixture, tmp_path: Path) -> None:
+    size = {write_nmr: (64, 64), write_dtu_mvsnet: (640, 512)}.get(fixture.write, (96, 72))
+    views = make_views(*size)
+    fixture.write(tmp_path / fixture.root, [views[number % len(views)] for number in range(fixture.count)])
+    words = ["run", fixture.protocol, "--model", "nearest", "--data", str(tmp_path), "--out", str(tmp_path / "runs")]
+    ended = CliRunner().invoke(build_app(), [*words, "--scenes", fixture.scene], prog_name="kbench")
+    assert ended.exit_code == 0, ended.output
+    loaded = load_protocol(fixture.protocol)
+    assert "targets strict-novel" in ended.output  # alone, or below the published ones
+    assert ("targets as-published" in ended.output) == (loaded.protocol.targets == "as-published")
+    cases = [case for case in loaded.cases if case.scene == fixture.scene]
+    rows = read_rows(tmp_path / "runs" / fixture.protocol / "nearest" / f"scores/{loaded.protocol.convention}.parquet")
+    asked = {(case.id, view) for case in cases for view in case.targets}
+    assert (len(cases), len(asked)) == (fixture.cases, fixture.targets)
+    psnr = [row for row in rows if row.metric == "psnr"]
+    assert {(row.case, row.view) for row in psnr} == asked and len(psnr) == len(asked)
+    assert sum(row.target_is_reference for row in psnr) == fixture.shown
+    truth = TruthReader(loaded, tmp_path)
+    assert {truth.image_size(case) for case in cases} == {loaded.protocol.preparation.size}
 
 
 def test_the_released_poses_of_fern_are_those_at_hand(data_dir: Path, tmp_path: Path) -> None:
