@@ -7,12 +7,13 @@ is said by calling it on parts, and windows are reshapes.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from reference_model.positions import Actions, apply_action, widen
@@ -86,6 +87,24 @@ def attend(
     return F.scaled_dot_product_attention(q, k, v, enable_gqa=grouped).transpose(1, 2)
 
 
+class KeepFirst(torch.autograd.Function):
+    """A tensor, and its first `count` views beside it. The gradient of the part is added to that of the whole in place:
+    both are fresh from attention's backward pass, which is the only thing that reads these two.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Float[Tensor, "b v n h c"], count: int) -> tuple[Tensor, Tensor]:
+        ctx.count = count
+        return x.view_as(x), x[:, :count]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        whole, part = grads
+        whole[:, : ctx.count] += part
+        return whole, None
+
+
 @torch.compiler.disable  # eager, so that a compiled block is two pieces of fixed shape whatever the split
 def attend_across(
     q: Float[Tensor, "b v query h c"],
@@ -100,14 +119,17 @@ def attend_across(
     compilation per value.
     """
     count = int(references)
-    out: list[Tensor] = []
-    if count:
-        seen = (x[:, :count].flatten(1, 2) for x in (q, k, v))
-        out.append(attend(*seen).unflatten(1, (count, -1)))
-    if count < q.shape[1]:
-        targets = attend(q[:, count:].flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2))
-        out.append(targets.unflatten(1, (-1, q.shape[2])))
-    return torch.cat(out, dim=1)
+    if not count or count == q.shape[1]:
+        seen = (x.flatten(1, 2) for x in (q, k[:, : count or None], v[:, : count or None]))
+        return attend(*seen).unflatten(1, q.shape[1:3])
+    # Cut so that gradients come back in one pass each: of slices they would be summed over zero-filled copies, which at
+    # width 512 was a twentieth of a training step's traffic.
+    q_references, q_targets = q.split([count, q.shape[1] - count], dim=1)
+    (k, k_references), (v, v_references) = (KeepFirst.apply(x, count) for x in (k, v))
+    seen = (x.flatten(1, 2) for x in (q_references, k_references, v_references))
+    out = attend(*seen).unflatten(1, q_references.shape[1:3])
+    targets = attend(q_targets.flatten(1, 2), k.flatten(1, 2), v.flatten(1, 2)).unflatten(1, q_targets.shape[1:3])
+    return torch.cat([out, targets], dim=1)
 
 
 @torch.compiler.disable

@@ -1,0 +1,36 @@
+"""Who sees whom, in both directions: the gradients too are those of dense attention under the mask it stands for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from reference_model.attention import attend_across
+
+
+@pytest.mark.parametrize("references", [0, 1, 3, 5])
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_gradients_are_those_of_dense_attention_under_the_mask(references: int, kv_heads: int) -> None:
+    torch.manual_seed(0)
+    shapes = [(2, 5, 4, heads, 8) for heads in (2, kv_heads, kv_heads)]
+    q, k, v = (torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    got = attend_across(q, k, v, torch.tensor(references))
+    is_target = torch.arange(5).repeat_interleave(4) >= references
+    allowed = is_target[:, None] | ~is_target[None, :]
+    flat = [x.flatten(1, 2).transpose(1, 2) for x in (q, k, v)]
+    expected = F.scaled_dot_product_attention(*flat, attn_mask=allowed, enable_gqa=kv_heads < 2)
+    expected = expected.transpose(1, 2).unflatten(1, (5, 4))
+    assert torch.allclose(got, expected, atol=1e-12)
+    weights = torch.randn_like(got)
+    for a, b in zip(*(torch.autograd.grad((x * weights).sum(), (q, k, v)) for x in (got, expected)), strict=True):
+        assert torch.allclose(a, b, atol=1e-12)
+
+
+def test_gradients_that_come_twice_are_not_summed_twice() -> None:
+    """Gradients are added in place: what a first backward pass returned stays as it was."""
+    q, k, v = (torch.randn(1, 3, 2, 1, 4, requires_grad=True) for _ in range(3))
+    out = attend_across(q, k, v, torch.tensor(1)).square().sum()
+    first = [x.clone() for x in torch.autograd.grad(out, (q, k, v), retain_graph=True)]
+    for a, b in zip(first, torch.autograd.grad(out, (q, k, v)), strict=True):
+        assert torch.equal(a, b)
