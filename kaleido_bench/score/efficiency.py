@@ -96,12 +96,14 @@ def load_efficiency(path: Path) -> Efficiency:
 
 
 def load_run_efficiency(run: Run) -> Efficiency:
-    """What a run took: its efficiency.json, or, where it has none yet, the same from its predictions.
+    """What a run took: from its predictions where they are here, else what efficiency.json kept of them.
+
+    A file that a killed call left behind would be of fewer predictions than there are.
 
     Raises:
         BenchError: one of them cannot be read, or efficiency.json is of another run.
     """
-    if not run.efficiency.is_file():
+    if not run.efficiency.is_file() or any(run.predictions.glob("*/case.json")):
         return build_efficiency(run, load_run_protocol(run))
     found = load_efficiency(run.efficiency)
     if (found.protocol_hash, found.fingerprint) != (run.record.protocol_hash, run.record.fingerprint):
@@ -109,7 +111,7 @@ def load_run_efficiency(run: Run) -> Efficiency:
             run.efficiency,
             f"of {found.protocol} {found.model} ({found.fingerprint[:12]})",
             expected=f"of this run ({run.record.fingerprint[:12]})",
-            fix="Remove it: it is made again from the predictions.",
+            fix="Remove it: without its predictions nothing is known of what they took.",
         )
     return found
 

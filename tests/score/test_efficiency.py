@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,22 @@ def test_predictions_of_before_it_was_recorded_have_seconds_and_no_device(tmp_pa
     assert (found.device, found.peak_memory, found.median_seconds) == (None, None, 0.25)
 
 
-def test_it_is_written_beside_the_result_and_made_again_where_it_is_not(tmp_path: Path) -> None:
+def test_the_file_stands_for_predictions_that_are_no_longer_here(tmp_path: Path) -> None:
     desk = set_up(tmp_path)
     built = load_run_efficiency(desk.run)
     assert not desk.run.efficiency.exists()
     write_efficiency(desk.run, built)
+    shutil.rmtree(desk.run.predictions)
     assert load_efficiency(desk.run.efficiency) == load_run_efficiency(desk.run) == built
     write_efficiency(desk.run, built.model_copy(update={"fingerprint": "0" * 64}))
     with pytest.raises(BenchError, match=r"efficiency.json: of tiny noise \(0000.*Remove it"):
         load_run_efficiency(desk.run)
+
+
+def test_a_file_of_fewer_predictions_than_there_are_is_not_believed(tmp_path: Path) -> None:
+    """A call that was killed writes none; that of the call before it is left."""
+    desk = set_up(tmp_path, predict=("arc-r1",))
+    write_efficiency(desk.run, build_efficiency(desk.run, desk.loaded))
+    predict(desk, "arc-r3", 9.0, Cost())
+    (found,) = load_run_efficiency(desk.run).measurements
+    assert (found.items, found.mean_seconds) == (2, 9.5 / 4)
