@@ -435,8 +435,8 @@ def render_markdown(traps: Sequence[Trap], size: int, scenes: Sequence[str]) -> 
         "Made by `python benchmarks/metric_traps.py --data DIR --markdown docs/metric-traps.md`; not written by hand.",
         f"Real scenes at {size} px: {', '.join(scenes)}; with masks: {', '.join(MASKED)}.",
         'Everything but the column "elsewhere" is measured here. That column is what was measured of the same effect',
-        "on other images: expect its sign and its size, not its digits. What each table reproduces is named by its place",
-        "in the survey of metric conventions that this project began with.",
+        "on other images: expect its sign and its size, not its digits. What each table reproduces is named by its",
+        "place in the survey of metric conventions that this project began with.",
     ]
     for trap in traps:
         lines += [

@@ -16,6 +16,8 @@ which is saturated, but moves it.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -81,5 +83,6 @@ def _fit(terms: Tensor, values: Tensor, inside: Tensor) -> Float[Tensor, " term"
     The R of a QR of terms and values together holds R of the terms and Q^T values, which is all that is needed.
     """
     together = torch.cat([terms, values[:, None]], dim=-1) * inside[:, None]
-    r = torch.linalg.qr(together, mode="r").R
-    return torch.linalg.pinv(r[:-1, :-1]) @ r[:-1, -1]
+    r = cast("Tensor", torch.linalg.qr(together, mode="r")[1])  # pyright: ignore[reportUnknownMemberType]
+    inverse = cast("Tensor", torch.linalg.pinv(r[:-1, :-1]))  # pyright: ignore[reportUnknownMemberType]
+    return inverse @ r[:-1, -1]

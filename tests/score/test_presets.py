@@ -27,7 +27,9 @@ from kaleido_bench.conventions import (
     list_caveats,
     load_convention,
 )
-from kaleido_bench.data.images import decode_image
+from kaleido_bench.data.images import ImagePreparation, decode_image
+from kaleido_bench.data.readers import build_reader
+from kaleido_bench.data.scenes import load_view
 from kaleido_bench.score.lpips import TRUNKS, Conv
 from kaleido_bench.score.metrics import build_scorers
 from kaleido_bench.score.oracles import import_repaired
@@ -305,7 +307,7 @@ def test_multinerf_rounds_the_prediction_and_leaves_the_truth() -> None:
     """A perfect prediction of a truth that is not 8-bit scores 10 log10(12 * 255^2) = 58.9 dB. There is no LPIPS."""
     truth = torch.from_numpy(np.random.default_rng(1).uniform(0, 1, (1, 3, 256, 256)).astype(np.float32))
     convention = load_convention("multinerf")
-    assert list(convention.metrics) == ["psnr", "ssim"]
+    assert set(convention.metrics) == {"psnr", "ssim", *FOREGROUND_METRICS}
     assert mean(convention, Images(truth, truth), "psnr") == pytest.approx(58.92, abs=0.03)
     assert mean(change(convention, quantise_of="both"), Images(truth, truth), "psnr") == float("inf")
 
@@ -379,6 +381,22 @@ def test_lvsm_lpips_in_bfloat16_moves_the_third_digit(few: Images, weights: Path
     full = feed(convention, -1.0, 1.0, dtype="float32")
     gap = (score(convention, few, "lpips-vgg")["lpips-vgg"] - score(full, few, "lpips-vgg")["lpips-vgg"]).abs()
     assert 1e-6 < gap.max().item() < 1e-2
+
+
+def test_eschernets_binary_alpha_leaves_the_edges_uncomposited(data_dir: Path) -> None:
+    """What its record says of the data's preparation: pixels of alpha 0 are white, all others as stored. Only edges
+    differ from a composited truth, all of them darker, and a perfect prediction of one scores some 30 dB on the other.
+    """
+    scene = build_reader("transforms").load_scene(data_dir / "scenes", "nerf_synthetic_lego")
+    fields = {"size": None, "fit": "none", "filter": "lanczos", "antialias": True, "background": "white"}
+    binary, composited = (
+        load_view(scene, next(iter(scene.views)), ImagePreparation.model_validate({**fields, "alpha": alpha})).image
+        for alpha in ("binary", "composite")
+    )
+    moved = (binary != composited).any(axis=-1)
+    assert 0 < moved.mean() < 0.1 and (binary <= composited).all()
+    x, y = (torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255 for image in (binary, composited))
+    assert 25 < mean(load_convention("eschernet"), Images(x, y), "psnr") < 40
 
 
 def test_eschernet_uniform_window_is_above_the_gaussian(images: Images) -> None:
