@@ -91,6 +91,9 @@ class ExpectedCounts(Record):
     targets: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         description="targets of a case, one number for each of `reference_counts`; null: not stated, or by scene"
     )
+    scene_names: tuple[str, ...] = Field(
+        default=(), description="scenes known to be among them, as the paper names them: perhaps not as folders"
+    )
 
 
 class PendingIndex(Record):

@@ -46,6 +46,47 @@ LATER_CROP = (
 RENDERS = "Neither renders nor cameras were published ({}); whoever has other renders has another data set."
 
 
+DL3DV_SCENES = (
+    "165f5af8bfe32f70595a1c9393a6e442acf7af019998275144f605b89a306557",
+    "341b4ff3dfd3d377d7167bd81f443bedafbff003bf04881b99760fc0aeb69510",
+    "3bb3bb4d3e871d79eb71946cbab1e3afc7a8e33a661153033f32deb3e23d2e52",
+    "3bb894d1933f3081134ad2d40e54de5f0636bd8b502b0a8561873bb63b0dce85",
+    "9e9a89ae6fed06d6e2f4749b4b0059f35ca97f848cedc4a14345999e746f7884",
+    "cd9c981eeb4a9091547af19181b382698e9d9eee0a838c7c9783a8a268af6aee",
+    "d4fbeba0168af8fddb2fc695881787aedcd62f477c7dcec9ebca7b8594bbd95b",
+    "e78f8cebd2bd93d960bfaeac18fac0bb2524f15c44288903cd20b73e599e8a81",
+    "ed16328235c610f15405ff08711eaf15d88a0503884f3a9ccb5a0ee69cb4acb5",
+    "f71ac346cd0fc4652a89afb37044887ec3907d37d01d1ceb0ad28e1a780d8e03",
+)
+"""SEVA's list; all ten are scenes of DL3DV-140."""
+
+WILDRGBD_SCENES = (
+    "ball/563",
+    "apple/234",
+    "microwave/143",
+    "scissor/489",
+    "bucket/294",
+    "keyboard/092",
+    "shoe/868",
+    "kettle/399",
+    "clock/524",
+    "hat/039",
+    "backpack/264",
+    "scissor/958",
+    "truck/232",
+    "handbag/575",
+    "pineapple/182",
+    "train/033",
+    "remote_control/453",
+    "bowl/673",
+    "tv/062",
+)
+"""19 of SEVA's 20; one is lost at a page break of the paper."""
+
+SCENE_NAMES = {"dl3dv10": DL3DV_SCENES, "wildgbd/easy": WILDRGBD_SCENES, "wildgbd/hard": WILDRGBD_SCENES}
+SCENE_NAMES["tnt-longlrm"] = ("train", "truck")
+
+
 class Split(NamedTuple):
     """One pending protocol."""
 
@@ -433,7 +474,11 @@ def fields_of(split: Split) -> dict[str, JsonValue]:
             "completed_by": split.kind,
             "entry": split.entry,
             "obtain": split.obtain,
-            "expected": {"scenes": split.scenes, "targets": None if split.targets is None else list(split.targets)},
+            "expected": {
+                "scenes": split.scenes,
+                "targets": None if split.targets is None else list(split.targets),
+                **({"scene_names": list(SCENE_NAMES[split.entry])} if split.entry in SCENE_NAMES else {}),
+            },
         },
         "reference_counts": list(split.counts),
         "preparation": {

@@ -74,7 +74,7 @@ def _import_like(kind: str, archive: Archive, like: str, entry: str | None, data
 
 
 def _complete_one(kind: str, archive: Archive, name: str, out: Path) -> dict[str, object]:
-    from kaleido_bench.importers.completion import complete_pending, write_completed
+    from kaleido_bench.importers.completion import complete_pending, count_known_scenes, write_completed
     from kaleido_bench.protocol import PendingIndex, read_protocol
 
     record = read_protocol(name).protocol
@@ -84,7 +84,7 @@ def _complete_one(kind: str, archive: Archive, name: str, out: Path) -> dict[str
         )
     completed = complete_pending(record, record.index, archive, kind, out=out)
     write_completed(completed, out)
-    return _describe(completed, out)
+    return {**_describe(completed, out), "known scenes": count_known_scenes(completed, record.index.expected)}
 
 
 def _complete_all(kind: str, archive: Archive, folder: Path, only: str | None) -> list[dict[str, object]]:
@@ -109,7 +109,7 @@ def _complete_all(kind: str, archive: Archive, folder: Path, only: str | None) -
     return rows
 
 
-_COLUMNS = ("protocol", "references", "scenes", "cases", "targets", "hash", "file", "problem")
+_COLUMNS = ("protocol", "references", "scenes", "cases", "targets", "hash", "file", "problem", "known scenes")
 
 
 def _describe(completed: Completed, out: Path) -> dict[str, object]:
@@ -123,4 +123,5 @@ def _describe(completed: Completed, out: Path) -> dict[str, object]:
         "hash": loaded.hash[:12],
         "file": str(out),
         "problem": None,
+        "known scenes": None,
     }

@@ -150,6 +150,7 @@ def render(record: Protocol, loaded: LoadedProtocol | None, *, every_case: bool 
             *(f"  {key:<12} {value}" for key, value in head.items()),
             *_section("sources", record.sources),
             *_section("known problems", record.known_problems),
+            *_section("scenes known by name", _scene_names(record)),
             *_render_published(_published(record)),
             *([] if loaded is None else _render_cases(loaded, every_case=every_case)),
         ]
@@ -184,6 +185,12 @@ def _describe_pending(record: Protocol) -> dict[str, str]:
         "complete": completing_command(record.name, index),
         "expected": ", ".join(f"{key} {_plain(value)}" for key, value in known.items()),
     }
+
+
+def _scene_names(record: Protocol) -> tuple[str, ...]:
+    from kaleido_bench.protocol import PendingIndex
+
+    return record.index.expected.scene_names if isinstance(record.index, PendingIndex) else ()
 
 
 def _render_cases(loaded: LoadedProtocol, *, every_case: bool) -> list[str]:

@@ -122,6 +122,19 @@ def import_like(
     return _freeze(like.protocol.model_copy(update=changes), cases, origin, out)
 
 
+def count_known_scenes(completed: Completed, expected: ExpectedCounts) -> str | None:
+    """How many of the scenes known by name are there, "10 of 10"; None where none is known.
+
+    A name is there where it is a part of a scene's path or all of it. It is said and not asked for: the archive may
+    name its folders otherwise than the paper.
+    """
+    if not expected.scene_names:
+        return None
+    scenes = {f"/{case.scene}/" for case in completed.loaded.cases}
+    found = sum(any(f"/{name}/" in scene for scene in scenes) for name in expected.scene_names)
+    return f"{found} of {len(expected.scene_names)}"
+
+
 def write_completed(completed: Completed, out: Path) -> bool:
     """Writes index and YAML, each whole or not at all, the index first. Gives whether anything was to be written.
 

@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from kaleido_bench.protocol import load_protocol
+from kaleido_bench.protocol import PendingIndex, load_protocol, read_protocol
 from tests.cli.conftest import ROOT, Kbench
 from tests.importers.published import split_members, write_index, write_zip
+from tests.predict.tiny import write_scene
 
 SCENES = [f"scene_{number}" for number in range(8)]
 
@@ -68,6 +70,41 @@ def test_import_split_completes_a_protocol(kbench: Kbench, archive: Path, tmp_pa
     assert kbench("lint", out).code == 0
     again = kbench("import-split", "seva", archive, "--protocol", "seva/llff-r", "-o", out)
     assert again.code == 0
+
+
+def test_a_completed_protocol_is_predicted_over_data_of_its_layout(
+    kbench: Kbench, archive: Path, tmp_path: Path
+) -> None:
+    # docs/CLI_USAGE.md of Stability-AI/stable-virtual-camera: <scene>/transforms.json and <scene>/images/.
+    for scene in SCENES:
+        write_scene(tmp_path / "data" / "seva" / "llff" / scene, views=7)
+    out = tmp_path / "llff.yaml"
+    assert kbench("import-split", "seva", archive, "--protocol", "seva/llff-r", "-o", out).code == 0
+    linted = kbench("lint", out, "--data", tmp_path / "data", "--json")
+    assert linted.code == 0, linted.out
+    words = ["--model", "nearest", "--data", tmp_path / "data", "--out", tmp_path / "runs"]
+    ended = kbench("predict", out, *words)
+    assert ended.code == 0, ended.err
+    pictures = sorted((tmp_path / "runs" / "seva" / "llff-r" / "nearest" / "predictions").rglob("*.png"))
+    assert len(pictures) == 8 * 4
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (576, 576)
+
+
+def test_scenes_known_by_name_are_counted(kbench: Kbench, tmp_path: Path) -> None:
+    names = load_pending("seva/tnt-l").expected.scene_names
+    assert names == ("train", "truck")
+    members = split_members("tnt-longlrm", scenes=["train", "lorry"], counts=(32,))
+    archive = write_zip(tmp_path / "b.zip", members)
+    ended = kbench("import-split", "seva", archive, "--protocol", "seva/tnt-l", "-o", tmp_path / "x.yaml", "--json")
+    assert json.loads(ended.out)[0]["known scenes"] == "1 of 2"
+    assert "165f5af8bfe32f70595a1c9393a6e442acf7af019998275144f605b89a306557" in kbench("show", "seva/dl3dv-o").out
+
+
+def load_pending(name: str) -> PendingIndex:
+    index = read_protocol(name).protocol.index
+    assert isinstance(index, PendingIndex)
+    return index
 
 
 def test_import_split_completes_all_that_an_archive_holds(kbench: Kbench, archive: Path, tmp_path: Path) -> None:
