@@ -410,3 +410,17 @@ def test_a_flipped_byte_in_a_png_is_noticed() -> None:
         broken[position] ^= 0x55
         with pytest.raises(BenchError, match="unreadable image"):
             decode_image(bytes(broken), "test")
+
+
+def test_crop_leaves_pixels_and_focal_lengths_and_moves_the_centre() -> None:
+    """480x270 to 448x256, as a patch size of 64 cuts it (cvg/depthsplat, src/dataset/shims/patch_shim.py)."""
+    camera = some_camera(480, 270)
+    image = np.random.default_rng(3).integers(0, 256, (270, 480, 3)).astype(np.uint8)
+    prepared = prepare_image(image, camera, None, preparation(size=(448, 256), fit="crop"), "test")
+    assert np.array_equal(prepared.image, image[7:263, 16:464])
+    moved = camera.K - prepared.camera.K
+    assert np.allclose(moved, [[0, 0, 16], [0, 0, 7], [0, 0, 0]])
+    assert (prepared.camera.width, prepared.camera.height) == (448, 256)
+    for size in ((481, 256), (448, 271)):
+        with pytest.raises(BenchError, match=r"480 x 270 pixels; expected .* or more, since fit is crop"):
+            prepare_image(image, camera, None, preparation(size=size, fit="crop"), "test")

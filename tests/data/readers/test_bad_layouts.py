@@ -484,21 +484,14 @@ def test_exr_images_are_cut_to_bytes_as_eschernet_does(channels: int, tmp_path: 
 def test_exr_images_that_cannot_be_read_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     layout = written("rtmv", tmp_path)
     (tmp_path / "00000" / "00002.exr").write_bytes(b"\x76\x2f\x31\x01 and nothing more")
+    scene = load(layout, tmp_path)
 
     def missing(name: str) -> Any:
         raise ImportError(name)
 
     with monkeypatch.context() as without:
         without.setattr(importlib, "import_module", missing)
-        scene = build_reader_before(layout, tmp_path, without)
         with pytest.raises(BenchError, match=r"OpenEXR is not installed.*pip install OpenEXR"):
             read_image_file(scene.views["00002"])
     pytest.importorskip("OpenEXR")
     refuse(layout, tmp_path, r"00002\.exr: unreadable")
-
-
-def build_reader_before(layout: Layout, root: Path, patch: pytest.MonkeyPatch) -> Scene:
-    """The scene, loaded while modules can still be imported by name."""
-    from kaleido_bench.data.readers.rtmv import RtmvReader
-
-    return RtmvReader().load_scene(root, layout.scene)

@@ -17,7 +17,8 @@ from kaleido_bench.data.cameras import Camera, build_camera, project
 from kaleido_bench.data.images import decode_image
 from kaleido_bench.data.readers import READERS, build_reader
 from kaleido_bench.data.scenes import Scene, View, decode_mask, read_image_file, read_mask_file
-from tests.data.readers.layouts import COLOURS, LAYOUTS, POINTS, Layout, TrueView, measure_dot
+from tests.data.readers.layouts import LAYOUTS, Layout
+from tests.data.readers.points import COLOURS, POINTS, TrueView, measure_dot
 
 BOUND = 0.2  # pixels
 WITHOUT_POINTS = {

@@ -16,7 +16,8 @@ from PIL import Image
 from kaleido_bench.data.images import decode_image
 from kaleido_bench.data.readers import build_reader
 from kaleido_bench.data.scenes import read_image_file
-from tests.data.readers.layouts import COUNT, LAYOUTS, Layout, TrueView
+from tests.data.readers.layouts import LAYOUTS, Layout
+from tests.data.readers.points import COUNT, TrueView
 
 # Which layouts can hold which scene: some have one lens for all views, or a principal point in the middle.
 SCENES = {
