@@ -22,6 +22,7 @@ from torch import Tensor
 
 from reference_model.checkpoint import write_checkpoint
 from reference_model.config import PRESETS, Preset, Stage
+from reference_model.diagnostics import find_overflow
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix, sample_noise_levels
 from reference_model.held_out import HELD_OUT_SEED, score_held_out
@@ -292,7 +293,12 @@ def train(
         tokens = (stage.image_size // preset.model.patch) ** 2
         flops = 3 * stage.scenes * forward_flops(preset.model, references, views - references, tokens)
         step += 1
-        log.add(step, stage.image_size, rate, loss, flops)
+        try:
+            log.add(step, stage.image_size, rate, loss, flops)
+        except RuntimeError as error:
+            again = (model, inputs, drawn, preset, references, stage.image_size, generator, painting)
+            found = find_overflow(model, lambda: loss_of_step(*again))  # noqa: B023
+            raise RuntimeError(f"{error}; {found or 'no layer overflows at these weights'}") from error
     finish(averaged, inputs, preset, out, device, log, step, painting)
 
 

@@ -23,6 +23,7 @@ from reference_model.diagnostics import (
     seen_tokens,
 )
 from reference_model.model import Kaleido, Views
+from reference_model.train import train
 
 REFERENCES, VIEWS, SIZE = 2, 4, 32
 
@@ -190,3 +191,10 @@ def test_the_command_fails_and_names_the_layer_where_a_model_overflows(
     assert main([*words, "--references", "1", "--targets", "1", "--device", "cpu"]) == 1
     assert "bad at 16 px: blocks.1.mlp.down" in capsys.readouterr().out
     assert isinstance(model.config, ModelConfig)
+
+
+def test_a_run_that_diverges_says_where(tmp_path: Path) -> None:
+    """The trainer asks for the layer as soon as its log sees that the loss is no number."""
+    wild = dataclasses.replace(smoke(), train=dataclasses.replace(smoke().train, learning_rate=1e30, warmup_steps=1))
+    with pytest.raises(RuntimeError, match=r"the loss is (nan|inf|[\d.e+]+); .*(weights of|blocks|embed|time)"):
+        train(wild, tmp_path / "out", "cpu", 1.0, 20, False)
