@@ -172,7 +172,11 @@ def _open_alone(part: Path, wanted: Wanted) -> Generator[io.BufferedRandom]:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise _fail(wanted, "another process is downloading it", "Wait for that one.") from None
-        yield stream
+        try:
+            yield stream
+        finally:
+            if part.is_file() and part.stat().st_size == 0:
+                part.unlink()  # nothing arrived, so there is nothing to go on from
 
 
 def _fail(wanted: Wanted, found: str, fix: str) -> BenchError:

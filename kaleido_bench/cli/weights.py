@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from kaleido_bench.cli.failures import ends_cleanly
 from kaleido_bench.cli.options import Json
 from kaleido_bench.cli.printing import print_rows
 from kaleido_bench.errors import BenchError, IncompleteError
+
+if TYPE_CHECKING:
+    from kaleido_bench.score.fetching import Fetched
 
 All = Annotated[bool, typer.Option("--all", help="All that are known and not here.")]
 Cache = Annotated[
@@ -53,15 +56,17 @@ def fetch(
 ) -> None:
     """Download what is not here, check it, and convert it. An interrupted download is continued by the same call."""
     from kaleido_bench.cli.console import LateProgress, say
+    from kaleido_bench.cli.pairs import Failure, finish, go_on
     from kaleido_bench.score.fetching import Fetched, convert_checkpoint, fetch_weights
-    from kaleido_bench.score.weights import WEIGHTS, WeightsFile, find_weights, weights_folders
+    from kaleido_bench.score.weights import WeightsFile, find_weights, weights_folders
 
     names = _choose_names(name or [], everything=everything, checkpoint=checkpoint)
     folder = cache or weights_folders()[0]
     looked_in = None if cache is None else {"KBENCH_WEIGHTS": str(cache), "KBENCH_CACHE": str(cache)}
     rows: list[dict[str, object]] = []
+    failures: list[Failure] = []
     for each in names:
-        with LateProgress(WEIGHTS[each].checkpoint if each in WEIGHTS else each, "MiB") as progress:
+        with go_on(each, failures), LateProgress(each, "MiB") as progress:
 
             def report(here: int, total: int | None, progress: LateProgress = progress) -> None:
                 progress.report(here >> 20, (total or here) >> 20)
@@ -75,18 +80,24 @@ def fetch(
                 fetched = fetch_weights(
                     each, folder, mirrors=mirror or (), keep_checkpoint=keep_checkpoint, report=report
                 )
-        pinned = "pinned" if WEIGHTS[each].accepted else "recorded: nobody has pinned it"
-        rows.append(
-            {
-                "weights": each,
-                "done": "was here" if fetched.was_there else "made",
-                "path": str(fetched.file.path),
-                "sha256": f"{fetched.file.sha256} ({pinned})",
-            }
-        )
-    print_rows(rows, as_json=json, empty="nothing to get")
-    if cache is not None and cache.absolute() not in {each.absolute() for each in weights_folders()}:
+            rows.append(_describe_fetched(each, fetched))
+    if rows:
+        print_rows(rows, as_json=json, empty="")
+    if cache is not None and rows and cache.absolute() not in {each.absolute() for each in weights_folders()}:
         say(f"scoring looks there once KBENCH_WEIGHTS is {cache}")
+    finish(failures, len(rows))
+
+
+def _describe_fetched(name: str, fetched: Fetched) -> dict[str, object]:
+    from kaleido_bench.score.weights import WEIGHTS
+
+    pinned = "pinned" if WEIGHTS[name].accepted else "recorded: nobody has pinned it"
+    return {
+        "weights": name,
+        "done": "was here" if fetched.was_there else "made",
+        "path": str(fetched.file.path),
+        "sha256": f"{fetched.file.sha256} ({pinned})",
+    }
 
 
 def _choose_names(names: list[str], *, everything: bool, checkpoint: Path | None) -> list[str]:

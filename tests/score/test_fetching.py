@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -176,6 +177,18 @@ def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, vgg: Path, 
     assert (code, out, err.count("\n")) == (2, "", 1)
     for part in (cache / name, f"{OFFLINE}/{name}", f"`kbench weights fetch {VGG} --from {name} --cache {cache}`"):
         assert str(part) in err
+
+
+def test_what_cannot_be_got_does_not_hide_the_rest(
+    tmp_path: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(weights_dir / "lpips", tmp_path / "w")
+    offline = {name: spec._replace(source=f"{OFFLINE}/{spec.checkpoint}") for name, spec in WEIGHTS.items()}
+    monkeypatch.setattr(weights, "WEIGHTS", offline)
+    monkeypatch.setattr("kaleido_bench.score.fetching.WEIGHTS", offline)
+    code, out, err = kbench("fetch", "--all", "--cache", tmp_path / "w")
+    assert code == 2 and out.count("was here") == 2 and f"1 failed ({VGG}), 2 finished" in err
+    assert not list((tmp_path / "w").glob("*.part"))
 
 
 @pytest.mark.parametrize(
