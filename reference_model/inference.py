@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from reference_model.config import Preset
 from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.positions import NORMALISATIONS
-from reference_model.sampler import Rollout, Sampling, Scene, roll_out
+from reference_model.sampler import Chunk, Rollout, Sampling, Scene, roll_out
 
 DEFAULT_STEPS = 1  # the posterior mean: the best PSNR; more steps trade PSNR for sharpness (docs/log.md)
 
@@ -59,6 +60,14 @@ def check_cameras(c2w: Tensor, intrinsics: Tensor, where: str) -> None:
         raise ValueError(f"{where} cameras hold NaN or infinity; expected finite c2w [view,4,4] and K [view,3,3]")
 
 
+def name_layer(loaded: LoadedModel, generate: Callable[[], Iterator[Chunk]]) -> str:
+    """Where numbers end, found by doing it again."""
+    from reference_model.diagnostics import find_overflow  # it imports this module
+
+    found = find_overflow(loaded.model, lambda: list(generate()))
+    return str(found) if found else "no layer makes it of finite numbers; look at the sampler's levels"
+
+
 @torch.inference_mode()
 def render_views(
     loaded: LoadedModel,
@@ -90,7 +99,7 @@ def render_views(
             None: as its preset says (ModelConfig.keep_references).
 
     Returns images in [0, 1]. ValueError for no reference, images of another size, numbers that are none, and for a
-    prediction that is not finite.
+    prediction that is not finite, with the layer where that begins.
     """
     height, width = reference_images.shape[-2:]
     references = reference_images.shape[0]
@@ -120,13 +129,13 @@ def render_views(
     rendered = torch.empty(shape[0], 3, height, width)
     keep = config.keep_references if cached is None else cached
     plan = rollout or Rollout(chunk=chunk, references=max(loaded.max_views - 1, 1))
-    for made in roll_out(
-        loaded.model, loaded.preset.flow, scene, noise, sampling or Sampling(steps=steps), plan, cached=keep
-    ):
+
+    def generate() -> Iterator[Chunk]:
+        way = sampling or Sampling(steps=steps)
+        return roll_out(loaded.model, loaded.preset.flow, scene, noise, way, plan, cached=keep)
+
+    for made in generate():
         if not torch.isfinite(made.tokens).all():
-            raise ValueError(
-                f"the prediction of targets {made.targets} holds NaN or infinity: reference_model.diagnostics names "
-                "the layer where it begins"
-            )
-        rendered[made.targets] = loaded.inputs.codec.decode(made.tokens, height, width).clamp(0, 1).cpu()
+            raise ValueError(f"the prediction of targets {made.targets} is not finite: {name_layer(loaded, generate)}")
+        rendered[made.targets] = loaded.inputs.codec.decode(made.tokens, height, width).clamp(0, 1).float().cpu()
     return rendered
