@@ -40,6 +40,8 @@ class Fit(StrEnum):
     """Scale until the image fits inside, then pad with the background on both sides."""
     STRETCH = "stretch"
     """Scale each axis by its own ratio."""
+    CROP = "crop"
+    """Leave the scale and crop the centre: what a network's patch size does to images that are no multiple of it."""
     NONE = "none"
     """Leave the pixels. With a size, images must already have it."""
 
@@ -294,6 +296,15 @@ def _plan_geometry(width: int, height: int, preparation: ImagePreparation, where
         return _Geometry((width, height), (0, 0), (width, height))
     if preparation.fit is Fit.STRETCH:
         return _Geometry(size, (0, 0), size)
+    if preparation.fit is Fit.CROP:
+        if width < size[0] or height < size[1]:
+            raise BenchError(
+                where,
+                f"an image of {width} x {height} pixels",
+                expected=f"{size[0]} x {size[1]} or more, since fit is crop",
+                fix="Check which of the data set's sizes the protocol's reader reads.",
+            )
+        return _Geometry((width, height), ((width - size[0]) // 2, (height - size[1]) // 2), size)
     ratios = (size[0] / width, size[1] / height)
     if preparation.fit is Fit.COVER_CROP:
         scale = max(ratios)

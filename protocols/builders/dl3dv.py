@@ -12,6 +12,15 @@ SOURCE = (
     "data: DL3DV-10K benchmark (Ling et al. 2024), huggingface DL3DV/DL3DV-Benchmark; its own licence, non-commercial"
 )
 METRICS = {"metrics": ("psnr", "ssim"), "optional_metrics": ("lpips-vgg",)}
+PATCHES = (
+    "cvg/depthsplat, config/dataset/dl3dv.yaml (image_shape 270x480: images_8 as they are), then the central 448x256, "
+    "multiples of shim_patch_size 16 times downscale_factor 4 (config/experiment/dl3dv.yaml, "
+    "config/model/encoder/depthsplat.yaml, src/dataset/shims/patch_shim.py)"
+)
+CUT = (
+    "Images are cropped to 448x256, not resized: the outermost 7 rows and 16 columns of 480x270 are neither seen nor "
+    "scored. Papers write 256x448, or 270x480."
+)
 SAME_NAME = (
     "Two target sets go by one name: DepthSplat's windows with the references among the targets, and LagerNVS' "
     "(dl3dv/lagernvs-{count}v) without."
@@ -31,7 +40,6 @@ def build_depthsplat(splits: Path) -> list[Draft]:
     for count in (2, 4, 6, 12):
         long = count == 12
         file = f"dl3dv_start_0_distance_{100 if long else 50}_ctx_{count}v_video{'' if long else '_0_50'}.json"
-        size = "960x512" if long else "448x256"
         problems = (
             (
                 "The repository uses the list for videos only (compute_scores=false).",
@@ -40,6 +48,7 @@ def build_depthsplat(splits: Path) -> list[Draft]:
             if long
             else (
                 SAME_NAME.format(count=count),
+                CUT,
                 "2, 4 and 6 views: the references are nested and the window is the same, but with more references more "
                 "targets are leaked (4, 8, 12 %): part of the slope of a curve over the three is the leak.",
             )
@@ -51,14 +60,15 @@ def build_depthsplat(splits: Path) -> list[Draft]:
                 level="scene",
                 regime="many-view" if long else "few-view",
                 data=QUARTER if long else EIGHTH,
-                preparation=prepare(960, 512) if long else prepare(448, 256),
+                preparation=prepare(960, 512) if long else prepare(448, 256, fit="crop"),
                 convention="mvsplat",
                 cases=position_cases(load_entries(folder / file)),
                 sources=(
                     SOURCE,
                     f"split: cvg/depthsplat@2dad25a7b9ba, assets/{file}; MIT",
-                    f"preparation: cvg/depthsplat, {'README.md' if long else 'config/experiment/dl3dv.yaml'}: {size} "
-                    f"from {'images_4' if long else 'images_8'}",
+                    "preparation: cvg/depthsplat, README.md: image_shape 512x960 of images_4, cropped"
+                    if long
+                    else f"preparation: {PATCHES}",
                 ),
                 problems=(*problems, NEIGHBOURS),
                 **METRICS,
@@ -77,17 +87,18 @@ def build_near(splits: Path) -> list[Draft]:
             level="scene",
             regime="few-view",
             data=EIGHTH,
-            preparation=prepare(448, 256),
+            preparation=prepare(448, 256, fit="crop"),
             convention="mvsplat",
             cases=position_cases(load_entries(splits / "cvg+depthsplat" / file)),
             sources=(
                 SOURCE,
                 f"split: cvg/depthsplat@2dad25a7b9ba, assets/{file}; MIT",
-                "preparation: cvg/depthsplat, README.md's command with config/experiment/dl3dv.yaml: 448x256",
+                f"preparation: {PATCHES}",
             ),
             problems=(
-                "The model that the repository's command loads was trained at 256x256; the command names no size, so "
-                "that its configuration's 448x256 applies. The paper's table does not say.",
+                "The model that the repository's command loads was trained at 256x256, and the command evaluates it on "
+                "the 448x256 crop.",
+                CUT,
                 "Targets are frames 1, 3, 5 and 7 between references 0 and 9: a very near pair.",
             ),
             **METRICS,
@@ -158,16 +169,20 @@ def build_mvsplat360(splits: Path) -> list[Draft]:
                 level="scene",
                 regime="few-view",
                 data=EIGHTH,
-                preparation=prepare(480, 270),
+                preparation=prepare(448, 256, fit="crop"),
                 convention="pixelsplat-offline",
                 cases=position_cases(load_entries(folder / file)),
                 sources=(
                     SOURCE,
                     f"split: donydchen/mvsplat360@986a9917e6dd, assets/dl3dv_evaluation/{file}; MIT",
-                    "preparation: donydchen/mvsplat360, config/dataset/dl3dv.yaml: image_shape 270x480",
+                    "preparation: donydchen/mvsplat360, config/dataset/dl3dv.yaml (270x480), shim_patch_size 16 and "
+                    "downscale_factor 4 (config/experiment/dl3dv_mvsplat360.yaml, "
+                    "config/model/encoder/costvolume.yaml): "
+                    "the central 448x256",
                     "metrics: donydchen/mvsplat360, src/scripts/compute_dl3dv_metrics.py: pixelSplat's, of saved PNGs",
                 ),
                 problems=(
+                    CUT,
                     "The targets move with the number of references: they are spread over the frames that are no "
                     "references.",
                     "It reports DISTS and FID too, which are not defined here. Its tables average over images; every "

@@ -197,22 +197,23 @@ def build_mvsplat360(splits: Path) -> list[Draft]:
         entries = load_entries(folder / file)
         common = Draft(
             name=f"re10k/mvsplat360-{kind}-14t",
-            title=f"RE10K at 320x180, two views and MVSplat360's 14 targets ({kind})",
+            title=f"RE10K at 320x176, two views and MVSplat360's 14 targets ({kind})",
             level="scene",
             regime="few-view",
             data=RE10K,
-            preparation=prepare(320, 180),
+            preparation=prepare(320, 176),
             convention="pixelsplat-offline",
             cases=position_cases(entries),
             sources=(
                 RE10K_SOURCE,
                 f"split: donydchen/mvsplat360@986a9917e6dd, assets/re10k_evaluation/{file}; MIT",
-                "preparation: donydchen/mvsplat360, config/dataset/re10k.yaml: image_shape 180x320",
+                "preparation: donydchen/mvsplat360, config/dataset/re10k.yaml (180x320), then 176 rows, a multiple of "
+                "shim_patch_size 4 times downscale_factor 4 (config/model/encoder/costvolume.yaml)",
             ),
             problems=(
                 "14 targets are rendered together because the video model makes 14 frames. The repository scores the 3 "
                 f"of them under `target_quantify` (re10k/mvsplat360-{kind}-3t); all 14 are ours to score.",
-                "Same references as " + base + ", at 320x180 instead of the 256x256 crop.",
+                "Same references as " + base + ", at 320x176 instead of the 256x256 crop.",
                 "It reports DISTS and FID too, which are not defined here.",
                 VANISHING,
             ),
@@ -222,11 +223,11 @@ def build_mvsplat360(splits: Path) -> list[Draft]:
         drafts += with_twin(
             common._replace(
                 name=f"re10k/mvsplat360-{kind}-3t",
-                title=f"RE10K at 320x180, two views and the 3 targets that MVSplat360 scores ({kind})",
+                title=f"RE10K at 320x176, two views and the 3 targets that MVSplat360 scores ({kind})",
                 cases=position_cases(entries, scored=True),
                 index_of=base,
                 problems=(
-                    f"The views of {base} at 320x180 instead of the 256x256 crop. MVSplat360 renders 11 more views "
+                    f"The views of {base} at 320x176 instead of the 256x256 crop. MVSplat360 renders 11 more views "
                     "with "
                     f"them (re10k/mvsplat360-{kind}-14t); here a method is asked for the 3 alone.",
                     "It reports DISTS and FID too, which are not defined here.",

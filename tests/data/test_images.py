@@ -17,6 +17,7 @@ from kaleido_bench.data.cameras import Camera, build_camera, intrinsics_matrix, 
 from kaleido_bench.data.images import (
     ImagePreparation,
     decode_image,
+    has_transparency,
     encode_png,
     prepare_camera,
     prepare_image,
@@ -424,3 +425,37 @@ def test_crop_leaves_pixels_and_focal_lengths_and_moves_the_centre() -> None:
     for size in ((481, 256), (448, 271)):
         with pytest.raises(BenchError, match=r"480 x 270 pixels; expected .* or more, since fit is crop"):
             prepare_image(image, camera, None, preparation(size=size, fit="crop"), "test")
+
+
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path: Path) -> None:
+    """Some 100 bytes that would decode to 4.8 GB; what only wants to know the size refuses it too."""
+    header = struct.pack(">IIBBBBB", 40_000, 40_000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", len(header)) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    data = b"\x89PNG\r\n\x1a\n" + chunk + bytes(60)
+    tracemalloc.start()
+    for read in (decode_image, has_transparency):
+        with pytest.raises(BenchError, match="promises 1600000000 pixels; expected at most 178956970 pixels"):
+            read(data, "test")
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
+    path = tmp_path / "bomb.png"
+    path.write_bytes(data)
+    with pytest.raises(BenchError, match=r"bomb\.png: unreadable .*1600000000 pixels"):
+        read_image_size(path)
+
+
+def test_transparency_is_known_from_the_header() -> None:
+    grey = Image.fromarray(noise(9, 7, 1)[:, :, 0])
+    palette = Image.fromarray(noise(9, 7)).quantize(16)
+    soft = Image.merge("LA", (grey, grey))
+    expected = {
+        encode_png(noise(9, 7)): False,
+        encode_png(noise(9, 7, 4)): True,
+        encoded(grey): False,
+        encoded(soft): True,
+        encoded(palette): False,
+        encoded(palette, transparency=3): True,
+        encoded(Image.fromarray(noise(9, 7)), "JPEG"): False,
+    }
+    for data, transparent in expected.items():
+        assert has_transparency(data, "test") == transparent == (decode_image(data, "test").shape[2] == 4)
