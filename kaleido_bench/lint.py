@@ -385,23 +385,25 @@ def find_rival_targets(protocols: Sequence[LoadedProtocol]) -> dict[str, list[Fi
             asked[loaded.protocol.dataset.name.lower(), questions].append(loaded)
     findings: dict[str, list[Finding]] = {}
     for group in asked.values():
-        for loaded in group:
-            others = [other for other in group if other.protocol.name != loaded.protocol.name]
-            if found := _describe_rivals(loaded, others):
-                findings[loaded.protocol.name] = found
+        if len(group) < 2:
+            continue
+        targets = {loaded.protocol.name: _targets_of(loaded.cases) for loaded in group}
+        novel = {name: _without_references(found) for name, found in targets.items()}
+        for name in targets:
+            if found := _describe_rivals(name, targets, novel):
+                findings[name] = found
     return findings
 
 
-def _describe_rivals(loaded: LoadedProtocol, others: Sequence[LoadedProtocol]) -> list[Finding]:
-    own = _targets_of(loaded.cases)
+def _describe_rivals(own_name: str, targets: Mapping[str, _Targets], novel: Mapping[str, _Targets]) -> list[Finding]:
+    own = targets[own_name]
     findings: list[Finding] = []
     differing: list[str] = []
-    for other in others:
-        theirs = _targets_of(other.cases)
+    for name, theirs in targets.items():
         if theirs == own:
             continue
-        name, count = other.protocol.name, sum(map(len, theirs.values()))
-        if _without_references(own) == _without_references(theirs):
+        count = sum(map(len, theirs.values()))
+        if novel[own_name] == novel[name]:
             message = (
                 f"{name} is asked of the same references of the same scenes and has {count} targets instead of "
                 f"{sum(map(len, own.values()))}: they differ in targets that are references, and in no name of a table"
@@ -415,16 +417,18 @@ def _describe_rivals(loaded: LoadedProtocol, others: Sequence[LoadedProtocol]) -
     return findings
 
 
-def _targets_of(cases: Sequence[Case]) -> dict[tuple[str, frozenset[str]], set[str]]:
+_Targets = dict[tuple[str, frozenset[str]], set[str]]
+"""(scene, references) -> targets."""
+
+
+def _targets_of(cases: Sequence[Case]) -> _Targets:
     targets: defaultdict[tuple[str, frozenset[str]], set[str]] = defaultdict(set)
     for case in cases:
         targets[case.scene, frozenset(case.references)] |= set(case.targets)
     return dict(targets)
 
 
-def _without_references(
-    targets: Mapping[tuple[str, frozenset[str]], set[str]],
-) -> dict[tuple[str, frozenset[str]], set[str]]:
+def _without_references(targets: _Targets) -> _Targets:
     return {key: asked - key[1] for key, asked in targets.items()}
 
 
