@@ -35,7 +35,7 @@ from reference_model.config import ModelConfig, tiny
 from reference_model.flops import cache_flops, denoise_flops, forward_flops
 from reference_model.flow import build_levels
 from reference_model.kernels import action
-from reference_model.model import Kaleido, Views, count_parameters
+from reference_model.model import Kaleido, Views, count_parameters, make_rooms
 from reference_model.optim import build_optimizers
 from reference_model.sampler import Rollout, Sampling, Scene, integrate, roll_out
 
@@ -385,18 +385,18 @@ def build_sampler(
     def predict(x: Tensor, t: Tensor) -> Tensor:
         with machine.precision():
             if cached:
-                return model.denoise(x, t, targets, kept["cache"]).float()  # pyright: ignore[reportArgumentType]
+                return model.denoise(x, t, targets, kept["rooms"]).float()  # pyright: ignore[reportArgumentType]
             return model(torch.cat([clean, x], 1), t, views).float()
 
     def remember() -> None:
         """Into the same memory each time: the graph reads it there."""
         with machine.precision():
             cache = model.encode_references(clean, views.take(0, views.references, views.references))
-        if "cache" not in kept:
-            kept["cache"] = cache
-            return
-        held = [x for pair in kept["cache"] for x in pair]  # pyright: ignore[reportGeneralTypeIssues]
-        torch._foreach_copy_(held, [x for pair in cache for x in pair])
+        if "rooms" not in kept:
+            kept["rooms"] = make_rooms(cache, targets.c2w.shape[1])
+        for room, fresh in zip(kept["rooms"], cache, strict=True):  # pyright: ignore[reportArgumentType]
+            room.k[:, : room.filled].copy_(fresh.k)
+            room.v[:, : room.filled].copy_(fresh.v)
 
     def sample(noise: Tensor) -> Tensor:
         if cached:

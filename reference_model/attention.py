@@ -39,6 +39,34 @@ class KeyValues(NamedTuple):
     v: Float[Tensor, "b reference n kv c"]
 
 
+class Room(NamedTuple):
+    """Kept keys and values with room behind them for those of the targets, which each denoising step writes anew: what
+    is kept is copied once, not at every step. For inference: writing in place leaves nothing to differentiate.
+    """
+
+    k: Float[Tensor, "b view n kv c"]
+    v: Float[Tensor, "b view n kv c"]
+    filled: int  # views that are kept; the rest is room
+
+
+Past = KeyValues | Room
+
+
+def make_room(kept: KeyValues, views: int) -> Room:
+    """Room for so many more views."""
+    k, v = (torch.cat([x, x.new_empty(x.shape[0], views, *x.shape[2:])], 1) for x in kept)
+    return Room(k, v, kept.k.shape[1])
+
+
+def join_past(past: Past, own: KeyValues) -> KeyValues:
+    """The keys and values of what is past and, behind them, of these views."""
+    if isinstance(past, KeyValues):
+        return KeyValues(torch.cat([past.k, own.k], 1), torch.cat([past.v, own.v], 1))
+    for room, fresh in zip(past[:2], own, strict=True):
+        room[:, past.filled :] = fresh
+    return KeyValues(past.k, past.v)
+
+
 class Gains(NamedTuple):
     """Learned gains of the QK-norm, shared by all heads."""
 

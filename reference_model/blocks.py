@@ -17,10 +17,12 @@ from reference_model.attention import (
     QKV,
     Gains,
     KeyValues,
+    Past,
     Window,
     attend_across,
     attend_windows,
     attend_within,
+    join_past,
     normalise,
     prepare_qkv,
     restore_output,
@@ -86,13 +88,13 @@ class TemporalAttention(Attention):
         actions: Actions,
         window: Window | None,
         references: Tensor,
-        past: KeyValues | None = None,
+        past: Past | None = None,
     ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
         """The layer's output, and the keys and values of x. With `past`, x are targets and `references` is 0."""
         q, k, v = self.project(x, actions)
         own = KeyValues(k, v)
         if past is not None:
-            k, v = torch.cat([past.k, k], 1), torch.cat([past.v, v], 1)
+            k, v = join_past(past, own)
         if window is None:
             out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
         else:
@@ -132,7 +134,7 @@ class Block(nn.Module):
         modulation: Float[Tensor, "b v *nine d"],
         places: Places,
         references: Tensor,
-        past: KeyValues | None = None,
+        past: Past | None = None,
     ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
         """The tokens after the block, and the keys and values that another call may take as `past`.
 

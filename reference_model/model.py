@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reference_model.attention import KeyValues, cut_views, normalise
+from reference_model.attention import KeyValues, Past, cut_views, make_room, normalise
 from reference_model.blocks import MODULATIONS, Block, Places
 from reference_model.config import ModelConfig
 from reference_model.positions import (
@@ -58,6 +58,7 @@ class Views(NamedTuple):
 
 
 Cache = tuple[KeyValues, ...]  # of the references, one per block that targets pass through
+Pasts = tuple[Past, ...]  # the same, or with room for the targets
 
 
 class TimeEmbedding(nn.Module):
@@ -239,7 +240,7 @@ class Kaleido(nn.Module):
         return tuple(kept)
 
     def denoise(
-        self, noised: Float[Tensor, "b target n channels"], t: Float[Tensor, " b"], views: Views, cache: Cache
+        self, noised: Float[Tensor, "b target n channels"], t: Float[Tensor, " b"], views: Views, cache: Pasts
     ) -> Float[Tensor, "b target n channels"]:
         """Predict target views beside cached references (an empty cache: none). `views` are the targets' cameras."""
         views = views._replace(references=0)
@@ -255,6 +256,11 @@ def join_caches(first: Cache, second: Cache) -> Cache:
     """Both sets of views, the first's before the second's."""
     pairs = zip(first, second, strict=True)
     return tuple(KeyValues(torch.cat([a.k, b.k], 1), torch.cat([a.v, b.v], 1)) for a, b in pairs)
+
+
+def make_rooms(cache: Cache, views: int) -> Pasts:
+    """A cache that `denoise` of so many target views need not copy at every step. For inference."""
+    return tuple(make_room(keys, views) for keys in cache)
 
 
 def take_views(cache: Cache, rows: list[int]) -> Cache:

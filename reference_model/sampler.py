@@ -17,7 +17,7 @@ from torch import Tensor
 
 from reference_model.config import FlowConfig
 from reference_model.flow import build_levels, to_clean, to_velocity
-from reference_model.model import Cache, Kaleido, Views, join_caches, take_views
+from reference_model.model import Cache, Kaleido, Views, join_caches, make_rooms, take_views
 from reference_model.positions import pose_distances
 
 Denoiser = Callable[[Float[Tensor, "b target n channels"], Float[Tensor, " b"]], Float[Tensor, "b target n channels"]]
@@ -99,7 +99,8 @@ def build_denoiser(
     if cache is None:
         return lambda x, t: model(torch.cat([clean, x], dim=1), t, views, features)
     targets = views.take(views.references, views.c2w.shape[1], 0)
-    return lambda x, t: model.denoise(x, t, targets, cache)
+    roomy = cache if torch.is_grad_enabled() else make_rooms(cache, targets.c2w.shape[1])
+    return lambda x, t: model.denoise(x, t, targets, roomy)
 
 
 def sample_targets(

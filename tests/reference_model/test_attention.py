@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from reference_model.attention import attend_across
+from reference_model.attention import KeyValues, attend_across, join_past, make_room
 
 
 @pytest.mark.parametrize("references", [0, 1, 3, 5])
@@ -34,3 +34,12 @@ def test_gradients_that_come_twice_are_not_summed_twice() -> None:
     first = [x.clone() for x in torch.autograd.grad(out, (q, k, v), retain_graph=True)]
     for a, b in zip(first, torch.autograd.grad(out, (q, k, v)), strict=True):
         assert torch.equal(a, b)
+
+
+def test_room_behind_the_cache_gives_what_joining_gives_at_every_step() -> None:
+    kept, *fresh = (KeyValues(*torch.randn(2, 2, views, 4, 2, 8).unbind(0)) for views in (3, 2, 2))
+    room = make_room(kept, 2)
+    for own in fresh:
+        for got, expected in zip(join_past(room, own), join_past(kept, own), strict=True):
+            assert torch.equal(got, expected)
+    assert room.k.data_ptr() == join_past(room, fresh[0]).k.data_ptr()  # nothing is copied but what is new
