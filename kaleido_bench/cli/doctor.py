@@ -14,6 +14,11 @@ from kaleido_bench.errors import BenchError, IncompleteError
 # Packages of the extras, and the extra that brings each.
 EXTRAS = {"pycolmap": "colmap", "datasets": "parquet"}
 
+GET_DATA = (
+    "`kbench list datasets` says where each is, and under which terms; its root goes below the folder that KBENCH_DATA "
+    "or --data names."
+)
+
 
 class Check(NamedTuple):
     """One thing looked for.
@@ -115,24 +120,30 @@ def check_models() -> list[Check]:
 
 
 def check_data(data_dir: Path | None) -> list[Check]:
-    """The data sets that shipped protocols read. What ships with the package must be there."""
+    """The data sets that shipped protocols read, one line each. What ships with the package must be there."""
     from kaleido_bench.cli.listing import list_datasets
 
-    checks: list[Check] = []
+    rows: dict[str, list[dict[str, object]]] = {}
     for row in list_datasets(data_dir):
-        root, scenes = str(row["root"]), str(row["scenes"])
-        here, _, needed = scenes.partition(" of ")
-        if row["folder"] is not None and here == needed:
-            checks.append(Check("data", str(row["data set"]), "ok", f"{scenes} scenes in {row['folder']}"))
-        elif root.startswith("package:"):
-            checks.append(
-                Check("data", str(row["data set"]), "broken", f"{scenes} scenes", "Install the package again.")
-            )
-        else:
-            fix = f"Put {root}/ below the folder that KBENCH_DATA or --data names."
-            where = f"below {data_dir}" if data_dir else "and no data directory"
-            checks.append(Check("data", str(row["data set"]), "missing", f"{scenes} scenes {where}", fix))
-    return checks
+        if row["protocols"]:
+            rows.setdefault(str(row["data set"]), []).append(row)
+    return [_check_data_set(name, copies, data_dir) for name, copies in rows.items()]
+
+
+def _check_data_set(name: str, copies: list[dict[str, object]], data_dir: Path | None) -> Check:
+    """One data set, which protocols may read in several layouts."""
+    here = [row for row in copies if row["folder"] is not None]
+    whole = [row for row in here if str(row["scenes"]).partition(" of ")[0] == str(row["scenes"]).partition(" of ")[2]]
+    if whole:
+        return Check("data", name, "ok", f"{whole[0]['scenes']} scenes in {whole[0]['folder']}")
+    if any(str(row["root"]).startswith("package:") for row in copies):
+        found = str(here[0]["scenes"]) if here else "no"
+        return Check("data", name, "broken", f"{found} scenes", "Install the package again.")
+    if here:
+        detail = f"{here[0]['scenes']} scenes in {here[0]['folder']}"
+    else:
+        detail = f"not below {data_dir}" if data_dir else "no data directory"
+    return Check("data", name, "missing", detail, GET_DATA)
 
 
 def check_weights() -> list[Check]:
@@ -158,5 +169,8 @@ def render(checks: list[Check]) -> str:
     rows = [[check.topic, check.name, check.verdict, check.detail] for check in checks]
     for above, row in zip(reversed(rows[:-1]), reversed(rows[1:]), strict=True):
         row[0] = "" if row[0] == above[0] else row[0]
-    remedies = [f"  {check.name}: {check.fix}" for check in checks if check.fix]
+    remedies = [
+        f"  {', '.join(dict.fromkeys(check.name for check in checks if check.fix == fix))}: {fix}"
+        for fix in dict.fromkeys(check.fix for check in checks if check.fix)
+    ]
     return "\n".join([format_rows(rows), *(["", "What is missing, and how to get it:"] if remedies else []), *remedies])

@@ -132,6 +132,7 @@ def list_datasets(data_dir: Path | None) -> list[dict[str, object]]:
                 "protocols": len(protocols),
                 **_count_scenes(protocols, reader, root, data_dir),
                 "licence": None if known is None else known.licence,
+                "homepage": None if known is None else known.homepage,
                 "get": None if known is None else f"{known.get} See {known.homepage}",
             }
         )
@@ -144,6 +145,7 @@ def list_datasets(data_dir: Path | None) -> list[dict[str, object]]:
                     "reader": known.readers[0],
                     "protocols": 0,
                     "licence": known.licence,
+                    "homepage": known.homepage,
                     "get": f"{known.get} See {known.homepage}",
                 }
             )
