@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kaleido_bench.conventions import (
+    LATER_FIELDS,
     UNHASHED_FIELDS,
     CapInfinite,
     Convention,
@@ -91,6 +92,11 @@ SCIENCE = [
     ("colour_correction: none", "colour_correction: affine"),
     ("crop_border: 0", "crop_border: 1"),
     ("mask: none", "mask: inside"),
+    ("mask: none", "mask: none\nbackground: white"),
+    ("mask: none", "mask: none\nbackground: [1, 2, 3]"),
+    ("mask: none", "mask: none\nmask_source: files"),
+    ("mask: none", "mask: none\nwithout_mask: all-pixels"),
+    ("clamp: true", "dtype: bfloat16\nclamp: true"),
     ("aggregation: per-image", "aggregation: pooled"),
     ("decibels: 100.0", "decibels: 99.0"),
     ("policy: cap\n  decibels: 100.0", "policy: exclude"),
@@ -122,6 +128,21 @@ def test_every_scientific_field_changes_the_hash(tmp_path: Path, old: str, new: 
     assert reload(tmp_path, (old, new), *companions).hash != V1.hash
 
 
+LATER = {
+    "quantise_of: prediction",
+    "dtype: float32",
+    "background: as-prepared",
+    "mask_source: any",
+    "without_mask: refuse",
+}
+
+
+@pytest.mark.parametrize("line", sorted(LATER))
+def test_saying_what_was_always_meant_changes_no_hash(tmp_path: Path, line: str) -> None:
+    assert {each.split(":")[0] for each in LATER} == set(LATER_FIELDS)
+    assert reload(tmp_path, ("crop_border: 0", f"crop_border: 0\n{line}")).hash == V1.hash
+
+
 @given(st.sets(st.sampled_from(range(len(TEXT.splitlines())))), st.text("# :x", max_size=4))
 def test_comments_and_blank_lines_do_not_change_the_hash(lines: set[int], words: str) -> None:
     text = ""
@@ -136,6 +157,9 @@ def test_comments_and_blank_lines_do_not_change_the_hash(lines: set[int], words:
     ("old", "new", "words"),
     [
         ("quantise: round8", "quantise: rond8", ["'rond8'", "Did you mean 'round8'?"]),
+        ("mask: none", "mask: zero-both\nbackground: white", ["zero-both on the background white", "Say mask: none"]),
+        ("mask: none", "mask: none\nbackground: [0, 0, 300]", ["[0, 0, 300]", "'black'"]),
+        ("metric: lpips-alex", "metric: psnr-fg", ["psnr-fg", "distinct names"]),
         ("quantise:", "quantize:", ["unknown key 'quantize'", "Did you mean 'quantise'?"]),
         ("  sigma: 1.5", "  sigma: null", ["gaussian with sigma None"]),
         ("window_size: 11", "window_size: 10", ["odd"]),

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from PIL import Image
 from kaleido_bench.data.images import encode_png
 from tests.cli.conftest import ROOT, Kbench
 from tests.cli.test_bad_input import check_one_line, image, saved_folder
+from tests.data.bombs import build_bomb
 from tests.predict.tiny import HEIGHT, WIDTH, make_image
 
 PIXELS = make_image(3, 0.4)
@@ -29,17 +28,6 @@ def encode(kind: str, picture: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def bomb(side: int = 40_000) -> bytes:
-    """A few bytes whose header promises an image that decodes to gigabytes."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
 
 
 PLAIN = Image.fromarray(PIXELS)
@@ -53,7 +41,7 @@ REFUSED = {
     "no image": (b"<html>404</html>", ["16 bytes that are no image"]),
     "empty": (b"", ["0 bytes that are no image"]),
     "wrong size": (encode_png(make_image(3, 0.4, 24, 16)), ["24", "16", f"{WIDTH}", f"{HEIGHT}"]),
-    "decompression bomb": (bomb(), ["promises 1600000000 pixels; expected at most 178956970 pixels"]),
+    "decompression bomb": (build_bomb(), ["promises 1600000000 pixels; expected at most 178956970 pixels"]),
 }
 TAKEN = {
     "grey": encode("PNG", PLAIN.convert("L")),
@@ -196,7 +184,7 @@ SPOIL_MASK: dict[str, tuple[Callable[[Path], object], list[str]]] = {
         lambda path: path.write_bytes(cv2.imencode(".png", np.zeros((HEIGHT, WIDTH), np.uint16))[1].tobytes()),
         ["mask of", "16 bits a channel"],
     ),
-    "a bomb": (lambda path: path.write_bytes(bomb()), ["mask of", "promises 1600000000 pixels"]),
+    "a bomb": (lambda path: path.write_bytes(build_bomb()), ["mask of", "promises 1600000000 pixels"]),
 }
 
 

@@ -216,15 +216,19 @@ def test_gsplat_counts_windows_over_the_border(name: str, images: Images) -> Non
     assert 1e-3 < abs(gap) < 0.05
 
 
-@pytest.mark.parametrize("name", ["nerfacto", "nvs-bench"])
-def test_the_torchmetrics_presets_are_torchmetrics_where_it_pads(name: str, images: Images) -> None:
-    """torchmetrics 1.4.2 and later, whose border is `reflect`, without a data range for SSIM."""
+@pytest.mark.parametrize(
+    ("name", "data_range"), [("nerfacto", None), ("nvs-bench", None), ("gsplat-alex", 1.0), ("seva", 1.0)]
+)
+def test_the_torchmetrics_presets_are_torchmetrics_where_it_pads(
+    name: str, data_range: float | None, images: Images
+) -> None:
+    """torchmetrics 1.4.2 and later, whose border is `reflect`, with a data range for SSIM or without one."""
     functional = import_repaired("torchmetrics.functional.image")
     convention = change(load_convention(name), quantise="none")
     values = score(change(convention, "ssim", border="reflect"), images, "psnr", "ssim")
     for place in range(0, len(images.truths), 3):
         x, y = images.predictions[place : place + 1].clamp(0, 1).double(), images.truths[place : place + 1].double()
-        expected = functional.structural_similarity_index_measure(x, y).item()
+        expected = functional.structural_similarity_index_measure(x, y, data_range=data_range).item()
         assert values["ssim"][place].item() == pytest.approx(expected, abs=5e-6)
         expected = functional.peak_signal_noise_ratio(x, y, data_range=1.0).item()
         assert values["psnr"][place].item() == pytest.approx(expected, abs=5e-6)
