@@ -38,6 +38,9 @@ EXTERNAL = "external/"
 
 UNKNOWN = "unknown"
 
+AS_STORED = "as stored"
+"""The resolution of images that are read as the data set has them."""
+
 FLAGS: Mapping[str, str] = MappingProxyType(
     {
         "scale-sweep": "oracle: best of a sweep over scales",
@@ -47,7 +50,10 @@ FLAGS: Mapping[str, str] = MappingProxyType(
         "test-time-tuning": "tuned on each test scene",
     }
 )
-"""What a row may have been helped by, and how that is said."""
+"""How a number was made, beyond what its protocol says, and how that is put."""
+
+HARMLESS = frozenset({"fitted"})
+"""Flags that say what kind of method it is, and are no help that others lack."""
 
 SMALL = frozenset({"quantise"})
 """What a convention may leave open and still compare: rounding or cutting to 8 bits moves PSNR by 0.03 dB at 31 dB."""
@@ -81,7 +87,7 @@ class Reported(NamedTuple):
     metric: str
     text: str  # the value as printed
     convention: str  # one of ours, or unknown
-    resolution: str  # WIDTHxHEIGHT, or unknown
+    resolution: str  # WIDTHxHEIGHT, as stored, or unknown
     flags: tuple[str, ...]
     source: str
     confidence: str  # Q or P
@@ -140,7 +146,7 @@ def judge_reported(row: Reported, protocol: Protocol) -> tuple[str, ...]:
         protocol: of the row's name.
     """
     size = protocol.preparation.size
-    ours = "as stored" if size is None else f"{size[0]}x{size[1]}"
+    ours = AS_STORED if size is None else f"{size[0]}x{size[1]}"
     reasons: list[str] = []
     if row.confidence != "Q":
         reasons.append("from a secondary source")
@@ -156,7 +162,7 @@ def judge_reported(row: Reported, protocol: Protocol) -> tuple[str, ...]:
         reasons.append(f"at {row.resolution}, ours {ours}")
     swept = protocol.cameras.policy == "scale-sweep"
     for flag in row.flags:
-        if not (flag == "scale-sweep" and swept):
+        if flag not in HARMLESS and not (flag == "scale-sweep" and swept):
             reasons.append(FLAGS[flag])
     if swept and not {"scale-sweep", "scale-sweep-unknown"} & set(row.flags):
         reasons.append("scale not swept, ours is")
@@ -213,7 +219,7 @@ def _check_row(line: Mapping[str, str], where: str, flags: tuple[str, ...], exte
         f"the references {line['references']!r}": re.fullmatch(r"([1-9]\d*)?", line["references"]) is not None,
         f"the flags {line['flags']!r}": set(flags) <= set(FLAGS),
         f"the confidence {line['confidence']!r}": line["confidence"] in ("Q", "P"),
-        f"the resolution {line['resolution']!r}": line["resolution"] == UNKNOWN
+        f"the resolution {line['resolution']!r}": line["resolution"] in (UNKNOWN, AS_STORED)
         or _RESOLUTION.fullmatch(line["resolution"]) is not None,
         "no method or no source": bool(line["method"] and line["source"]),
         f"the external protocol {line['protocol']!r}": not line["protocol"].startswith(EXTERNAL)

@@ -110,12 +110,13 @@ def row_of(**changes: object) -> Reported:
         ({"convention": "lvsm"}, ("convention lvsm, ours eschernet",)),
         ({"resolution": "unknown"}, ("resolution unknown",)),
         ({"resolution": "512x512"}, ("at 512x512, ours 256x256",)),
+        ({"flags": ("fitted",)}, ()),
         ({"references": 4}, ("4 references",)),
         ({"references": None}, ("unknown number of references",)),
         ({"flags": ("scale-sweep",)}, ("oracle: best of a sweep over scales",)),
         (
-            {"flags": ("predicted-poses", "fitted")},
-            ("cameras were predicted", "rendered from a reconstruction fitted to the inputs or to samples"),
+            {"flags": ("predicted-poses", "test-time-tuning")},
+            ("cameras were predicted", "tuned on each test scene"),
         ),
     ],
 )
