@@ -1,0 +1,98 @@
+"""Ten pairs, each of which differs in what it says, builds, trains a step and samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+
+from reference_model.ablations import Ablation, build_ablations
+from reference_model.config import PRESETS, Preset, small, smoke
+from reference_model.flow import build_levels
+from reference_model.held_out import predict_targets, render_batch
+from reference_model.inputs import build_inputs
+from reference_model.model import Kaleido, count_parameters
+from reference_model.train import Painting, WorldStream, build_painting, loss_of_step
+
+NUMERALS = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]
+FIELDS = {
+    "i": {"pose_channels", "position", "rays"},
+    "ii": {"layout"},
+    "iii": {"window"},
+    "iv": {"references_see_targets"},
+    "v": {"kv_heads"},
+    "vi": {"registers"},
+    "vii": {"mlp", "mlp_width"},
+    "viii": {"logit_mean"},
+    "ix": {"sampling_mean"},
+    "x": {"stages"},
+}
+
+
+def differences(a: Preset, b: Preset) -> set[str]:
+    left, right = (dataclasses.asdict(x) for x in (a, b))
+    return {name for group in left for name in left[group] if left[group][name] != right[group][name]}
+
+
+@pytest.mark.parametrize("name", ["small", "medium", "smoke"])
+def test_ten_groups_each_differ_in_what_they_say_alone(name: str) -> None:
+    ablations = build_ablations(PRESETS[name]())
+    assert [ablation.group for ablation in ablations] == NUMERALS
+    assert len({ablation.name for ablation in ablations}) == 10
+    for ablation in ablations:
+        found = differences(ablation.ours, ablation.other)
+        extra = {"keep_references", "shift", "value_action", "window_rule"}
+        assert FIELDS[ablation.group] <= found <= FIELDS[ablation.group] | extra, ablation.name
+
+
+def test_pairs_of_small_have_about_the_same_parameters() -> None:
+    """What is compared is the design, not the size: but for grouped queries, which save key heads."""
+    for ablation in build_ablations(small()):
+        with torch.device("meta"):
+            ours, other = (count_parameters(Kaleido(x.model)) for x in (ablation.ours, ablation.other))
+        assert abs(ours - other) < (0.2 if ablation.group == "v" else 0.02) * other, ablation.name
+
+
+@pytest.fixture(scope="module")
+def painting() -> Painting:
+    return build_painting("cpu", None)
+
+
+def run_side(preset: Preset, painting: Painting) -> tuple[float, torch.Tensor]:
+    """The loss of one training step of the last stage, and one sampled batch."""
+    torch.manual_seed(0)
+    model, inputs = Kaleido(preset.model), build_inputs(preset.model, "cpu")
+    stage = preset.train.stages[0]
+    stream = WorldStream(preset.model.max_views, 1, 0, "cpu", video=stage.video)
+    generator = torch.Generator().manual_seed(0)
+    loss = loss_of_step(model, inputs, stream.step(0), preset, 2, stage.image_size, generator, painting)
+    loss.backward()
+    batch = render_batch(5, 1, 3, stage.image_size, "cpu")
+    return loss.item(), predict_targets(model.eval(), inputs, batch, 2, 2, preset.flow)
+
+
+@pytest.mark.parametrize("ablation", build_ablations(smoke()), ids=lambda x: x.group)
+def test_both_sides_train_and_sample(ablation: Ablation, painting: Painting) -> None:
+    for preset in (ablation.ours, ablation.other):
+        loss, images = run_side(preset, painting)
+        assert 0 < loss < 100 and images.isfinite().all()
+
+
+def test_inference_alone_changes_in_group_ix() -> None:
+    ablation = next(x for x in build_ablations(small()) if x.group == "ix")
+    ours, other = (build_levels(4, x.flow) for x in (ablation.ours, ablation.other))
+    assert other == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
+    assert all(a > b for a, b in zip(ours[1:-1], other[1:-1], strict=True))
+
+
+def test_video_shares_the_time_and_hides_the_cameras() -> None:
+    ablation: Any = build_ablations(small())[-1]
+    for preset in (ablation.ours, ablation.other):
+        assert sum(stage.share for stage in preset.train.stages) == pytest.approx(1.0)
+    assert [stage.video for stage in ablation.ours.train.stages] == [True, False, False]
+    assert not any(stage.video for stage in ablation.other.train.stages)
+    drawn = WorldStream(4, 2, 0, "cpu", video=True).step(0)
+    assert torch.equal(drawn.poses, torch.eye(4).expand(2, 4, 4, 4))
+    assert drawn.times.diff(dim=1).abs().min() >= 1  # frames of different times
