@@ -159,10 +159,11 @@ def find_most(difference: Difference) -> Step | None:
 def _explain(step: Step | None) -> tuple[str, str]:
     if step is None:
         return "-", "-"
-    # Of several fields that are one step, those that differ.
-    moved = [key for key in step.first if step.first[key] != step.second[key]]
-    values = [" ".join(_show(values[key]) for key in moved) for values in (step.first, step.second)]
-    return f"{step.name}: {values[0]} -> {values[1]}", _signed(step.change)
+    # Of several fields that are one step, those that differ, by name: two of them may have the same value.
+    moved = {key: f"{_show(step.first[key])} -> {_show(step.second[key])}" for key in step.first}
+    moved = {key: change for key, change in moved.items() if step.first[key] != step.second[key]}
+    words = [*moved.values()] if len(moved) == 1 else [f"{key} {change}" for key, change in moved.items()]
+    return f"{step.name}: {', '.join(words)}", _signed(step.change)
 
 
 def _signed(value: float | None) -> str:

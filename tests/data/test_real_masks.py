@@ -86,3 +86,17 @@ def test_a_scene_without_masks_among_others(data_dir: Path, tmp_path: Path, kben
     assert set(means(tmp_path / "runs")) == {"psnr", "ssim"}
     ended = run(kbench, write(tmp_path / "again", data_dir, scenes, required=True), data_dir, tmp_path / "runs2")
     assert ended.code == 2 and "temple_ring, view" in ended.err and "no mask" in ended.err
+
+
+def test_how_much_of_a_gap_is_a_mask(data_dir: Path, tmp_path: Path, kbench: Kbench) -> None:
+    """nerfbaselines multiplies by the mask files of a data set; an alpha channel is no mask to it."""
+    gaps = {}
+    for scene in ("dtu_scan24", "nerf_synthetic_lego"):
+        folder = tmp_path / scene
+        assert run(kbench, write(folder, data_dir, (scene,), required=False), data_dir, folder / "runs").code == 0
+        words = ["kbench-v1", "nerfbaselines", "--run", folder / "runs/masked/nearest", "--data", data_dir, "--json"]
+        document = json.loads(kbench("metrics", "diff", *words).out)
+        gaps[scene] = {each["metric"]: (each["gap"], each["most"]) for each in document["differences"]}
+    assert gaps["dtu_scan24"]["psnr"][0] > 0.5 and gaps["dtu_scan24"]["psnr"][1] == "mask"
+    assert gaps["dtu_scan24"]["psnr-fg"][0] == 0
+    assert gaps["nerf_synthetic_lego"] == {"psnr": (0, None), "ssim": (0, None)}
