@@ -59,7 +59,7 @@ def build_regnerf() -> Draft:
         preparation=prepare(400, 300),
         convention="kbench-v1",
         metrics=("psnr", "ssim", "lpips-alex"),
-        optional_metrics=("lpips-vgg",),
+        optional_metrics=("lpips-vgg", "psnr-fg", "ssim-fg"),
         cases=tuple(cases),
         sources=(
             SOURCE,
@@ -67,7 +67,12 @@ def build_regnerf() -> Draft:
             "scans: Wanggcong/SparseNeRF@1339735, scripts/eval_dtu.sh",
         ),
         problems=(
-            WHOLE_IMAGE,
+            "The whole image is scored, the table and the black background with it; where masks lie beside the images "
+            "(rs_dtu_4/DTU/scan<N>/mask, as IDR has them), psnr-fg and ssim-fg count what is inside them. RegNeRF's "
+            "line "
+            "prints both. Which of the two the tables of ReconFusion, CAT3D and SEVA print was not found.",
+            "RegNeRF blackens both images outside the mask before SSIM and LPIPS; ssim-fg is the mean of the SSIM map "
+            "inside the mask instead.",
             EXCLUDED,
             "RegNeRF reads the Rectified photographs (1600x1200) and reduces them by 4 itself; pixelNeRF's copy is "
             "400x300 already. Resampled differently, they are not the same images.",

@@ -69,9 +69,10 @@ def lay_out_lego(data_dir: Path, root: Path) -> None:
 
 
 def lay_out_dtu(data_dir: Path, root: Path) -> None:
-    """rs_dtu_4/DTU/scan8/image/ and cameras.npz, with scan 24 in its place."""
+    """rs_dtu_4/DTU/scan8/image/, mask/ and cameras.npz, with scan 24 in its place."""
     scene, folder = load_scene(data_dir, "dtu_scan24"), root / "rs_dtu_4" / "DTU" / "scan8"
     (folder / "image").mkdir(parents=True)
+    (folder / "mask").symlink_to(data_dir / "scenes" / "dtu_scan24" / "masks")
     arrays: dict[str, np.ndarray] = {}
     for number, view in enumerate(scene.views.values()):
         (folder / "image" / Path(view.source).name).symlink_to(view.source)
@@ -152,6 +153,8 @@ def test_nearest_runs_end_to_end_and_is_asked_what_the_protocol_asks(
     assert len(cases) == len(trial.scenes) * len(counts)
     expected = dict(zip(trial.scenes, trial.targets, strict=True))
     rows = read_rows(run / "scores" / f"{loaded.protocol.convention}.parquet")
+    statuses = {metric.name: metric.status for metric in result.metrics}
+    assert trial.protocol != "dtu/regnerf" or statuses["psnr-fg"] == statuses["ssim-fg"] == "scored"
     truth = TruthReader(loaded, tmp_path)
     for case in cases:
         assert len(case.targets) == expected[case.scene]
