@@ -3,7 +3,7 @@
 The paper's caption fixes four kinds of groups: (i-v) the design of the architecture, (vi-vii) stability against large
 activations, (viii-ix) the sampling of timesteps in training and in inference, (x) video pre-training. Which design
 stands at which numeral within a kind could not be read; that is ours, and so is each replacement's exact form. Where
-third parties report what the paper found, `reported` says so (docs: facts on Kaleido, section 2).
+third parties report what the paper found, `reported` says so.
 
     for ablation in build_ablations(preset): ablation.group, ablation.ours, ablation.other
 

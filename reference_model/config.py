@@ -268,7 +268,7 @@ def small() -> Preset:
     """28.8 M parameters, for a run of under an hour on one H100; to be shipped.
 
     Width and heads follow the machine: 512 with heads of 128 channels reached 291 TFLOP/s where 448 with heads of 64
-    reached 203 (docs: facts measured on one H100), so 7 wide blocks with two key heads cost less time than 12 narrow
+    reached 203 on one H100, so 7 wide blocks with two key heads cost less time than 12 narrow
     ones of as many parameters. Attention across views is full: 8 views of 256 tokens are 2,080 keys, where windows save
     little and far baselines need every patch. PRoPE and camera rays together see the focal length twice: both were best
     together in PRoPE's own comparison. Half of a head carries pose as in GTA and PRoPE, 16 channels time, the rest

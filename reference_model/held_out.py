@@ -71,8 +71,10 @@ def predict_targets(
     clean = tokens[:, :references]
     noise = torch.randn(tokens[:, references:].shape, generator=torch.Generator().manual_seed(seed)).to(tokens.device)
     views = Views(batch.c2w, batch.intrinsics, references, size, size)
-    features = inputs.see(batch.images[:, :references])
-    out = sample_targets(model, flow, clean, views, noise, Sampling(steps), features=features)
+    features, cache = inputs.see(batch.images[:, :references]), None
+    if model.config.keep_references and steps > 1:
+        cache = model.encode_references(clean, views.take(0, references, references), features)
+    out = sample_targets(model, flow, clean, views, noise, Sampling(steps), features=features, cache=cache)
     return inputs.codec.decode(out, size, size)
 
 

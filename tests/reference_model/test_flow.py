@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from reference_model.config import FlowConfig
-from reference_model.flow import build_levels, flow_loss, mix, noise_schedule, sample_noise_levels, velocity_from_clean
+from reference_model.flow import (
+    SCHEDULES,
+    build_levels,
+    flow_loss,
+    from_velocity,
+    mix,
+    noise_schedule,
+    sample_noise_levels,
+    velocity_from_clean,
+)
 from reference_model.sampler import integrate
 
 
@@ -82,3 +91,61 @@ def test_shifting_the_grid_moves_log_snr_by_twice_the_log() -> None:
 def test_no_steps_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 1"):
         noise_schedule(0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("shift", "tokens", "targets", "a"),
+    [
+        ("fixed", 1024, 9, 1.0),
+        ("resolution", 1024, 9, 2.0),
+        ("resolution-views", 1024, 9, 6.0),
+        ("resolution-views", 64, 4, 1.0),
+    ],
+)
+@pytest.mark.parametrize("levels", ["logit-normal", "uniform"])
+def test_training_and_sampling_shift_alike(levels: str, shift: str, tokens: int, targets: int, a: float) -> None:
+    """The middle of what training draws is the middle of the grid: sigmoid(mean + ln a), at every size."""
+    flow = FlowConfig(0.4, 0.9, 0.1, levels=levels, shift=shift, base_tokens=256)
+    middle = 1 / (1 + math.exp(-0.4) / a)
+    drawn = sample_noise_levels(100_000, flow, torch.Generator().manual_seed(0), tokens, targets)
+    assert drawn.median().item() == pytest.approx(middle, abs=0.005)
+    for schedule in SCHEDULES:
+        assert build_levels(2, flow, tokens, targets, schedule)[1] == pytest.approx(middle)
+
+
+def test_uniform_levels_without_bias_are_uniform() -> None:
+    drawn = sample_noise_levels(50_000, FlowConfig(0.0, 1.0, 0.1, levels="uniform"), torch.Generator().manual_seed(0))
+    assert torch.allclose(torch.histc(drawn, 10, 0, 1) / 5000, torch.ones(10), atol=0.06)
+
+
+def test_steps_between_quantiles_stand_for_equal_shares_of_the_training() -> None:
+    flow = FlowConfig(1.2, 1.2, 0.2, max_t=0.95)
+    levels = torch.tensor(build_levels(5, flow, schedule="quantiles"))
+    assert levels[0] == pytest.approx(0.95) and levels[-1] == 0 and (levels.diff() < 0).all()
+    drawn = sample_noise_levels(100_000, flow, torch.Generator().manual_seed(0))
+    below = drawn[drawn < 0.95]  # what was drawn above lies on it
+    shares = torch.histogram(below, levels.flip(0)).hist / len(below)
+    assert torch.allclose(shares, torch.full((5,), 0.2), atol=0.01)
+
+
+def test_no_level_is_above_the_highest() -> None:
+    flow = FlowConfig(3.0, 2.0, 0.2, prediction="noise", max_t=0.9)
+    assert sample_noise_levels(10_000, flow, torch.Generator().manual_seed(0)).max() <= 0.9
+    assert build_levels(7, flow)[0] == pytest.approx(0.9)
+
+
+def test_the_sampling_grid_may_be_given_another_bias() -> None:
+    flow = FlowConfig(1.2, 1.2, 0.2, shift="resolution", sampling_mean=0.0)
+    assert build_levels(4, flow, tokens=4096) == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])
+
+
+@pytest.mark.parametrize("prediction", ["clean", "velocity", "noise"])
+def test_every_prediction_pays_for_the_velocity_it_implies(prediction: str) -> None:
+    flow = FlowConfig(1.0, 1.0, 0.1, prediction=prediction, max_t=0.95)
+    clean, noise, error = torch.randn(3, 5, 2, 6, dtype=torch.float64).unbind(0)
+    t = torch.linspace(0.3, 0.9, 5, dtype=torch.float64)
+    noisy = mix(clean, noise, t)
+    velocity = noise - clean + 0.1 * error
+    predicted = torch.stack([from_velocity(velocity[i], noisy[i], t[i].item(), prediction) for i in range(5)])
+    loss = flow_loss(predicted, clean, noise, t, flow).item()
+    assert loss == pytest.approx((0.1 * error).square().mean().item(), rel=1e-4)

@@ -132,3 +132,20 @@ def test_features_enter_at_the_references_as_if_concatenated() -> None:
     wide = torch.cat([torch.zeros(1, 2, 16, 197, dtype=torch.float64), scene.features], -1)
     weight = torch.cat([model.embed.weight, model.features.weight], 1)
     assert torch.allclose(with_features[:, :2] - without[:, :2], wide @ weight.mT, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["whole"])
+def test_the_number_of_references_compiles_nothing_anew(name: str) -> None:
+    """One graph a kind of block, whatever the split: the compiler raises where it would compile again."""
+    config = build_config(**DESIGNS[name])
+    model, scene = build_model(config, torch.float32), build_scene(config, torch.float32)
+    torch._dynamo.reset()
+    expected = {r: scene._replace(features=None).with_views(references=r).run(model) for r in (1, 2, 3)}
+    for block in model.stack():
+        block.compile(dynamic=False, backend="eager")
+    scene._replace(features=None).run(model)
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for r in (1, 2, 3):
+            out = scene._replace(features=None).with_views(references=r).run(model)
+            assert torch.allclose(out, expected[r], atol=1e-5)
+    torch._dynamo.reset()
