@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from kaleido_bench.atomic import write_bytes_atomic
 from kaleido_bench.authoring import render_yaml
 from kaleido_bench.cases import Case, CaseIndex, render_index
@@ -258,17 +260,26 @@ def _build_case(question: Question, part: str, references: tuple[str, ...], targ
     name = f"{_NOT_IN_IDS.sub('_', question.scene)}-r{len(references)}{part}"
     try:
         return Case(id=name, scene=question.scene, references=references, targets=targets)
-    except ValueError as error:  # of pydantic, or of the record's own check
-        raise BenchError(
-            question.where, " ".join(str(error).split()), expected="names that can be paths", fix="Correct the file."
-        ) from None
+    except ValidationError as error:
+        raise _refuse(error, question.where) from None
+
+
+def _refuse(error: ValidationError, where: str) -> BenchError:
+    """What a record says of the first value it refuses, in one line."""
+    first = error.errors(include_url=False)[0]
+    own = first.get("ctx", {}).get("error")
+    if isinstance(own, RefusedError):
+        return BenchError(where, own.found, expected=own.expected, fix=own.fix)
+    found = f"{'.'.join(map(str, first['loc']))} is {str(first['input'])[:60]!r}"
+    expected = "names that can be paths: letters, digits and _ . + - between slashes"
+    return BenchError(where, found, expected=expected, fix="Rename it, in the file and in the data set.")
 
 
 def _freeze(protocol: Protocol, cases: Sequence[Case], origin: CompletedFrom, out: Path) -> Completed:
     try:
         index = CaseIndex(schema_version=1, cases=tuple(cases), image_sha256={}, camera_sha256={})
-    except RefusedError as error:
-        raise BenchError(origin.file, error.found, expected=error.expected, fix=error.fix) from None
+    except ValidationError as error:
+        raise _refuse(error, origin.file) from None
     index_bytes = render_index(index)
     file = IndexFile(file=f"{out.stem}.index.json", sha256=sha256_hex(index_bytes), completed_from=origin)
     fields: Mapping[str, Any] = protocol.model_copy(update={"index": file}).model_dump(mode="json")

@@ -162,6 +162,23 @@ def test_what_does_not_match_is_refused(
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("scene", "words"),
+    [
+        ("scene 0007", ["scene is 'scene 0007'", "names that can be paths"]),
+        (".hidden", ["id is '.hidden"]),
+        ("SCENE_0006", ["are one name"]),
+    ],
+)
+def test_scenes_that_cannot_be_paths_are_refused(scene: str, words: list[str], tmp_path: Path) -> None:
+    members = {name.replace("scene_0007", scene): text for name, text in members_of("seva/llff-r").items()}
+    with pytest.raises(BenchError) as caught:
+        complete("seva/llff-r", write_zip(tmp_path / "b.zip", members), tmp_path / "x.yaml")
+    for word in words:
+        assert word in str(caught.value)
+    assert "pydantic" not in str(caught.value)
+
+
 def test_wrong_numbers_of_targets_are_refused(tmp_path: Path) -> None:
     members = members_of("seva/wildrgbd-oh", targets=(15, 18))
     with pytest.raises(BenchError, match="has 15 targets; expected 18 targets"):
