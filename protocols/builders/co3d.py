@@ -72,7 +72,6 @@ def build_one(folder: Path, category: str, kind: str) -> list[Draft]:
                 "src/dataset/dataset_co3d.py",
             ),
             problems=(
-                "The numbers were drawn once and used for every sequence: all have the same views.",
                 "latentSplat resizes the images of one question to the smallest of them first (dataset_co3d.py); CO3D "
                 "sequences whose frames differ in size are prepared one by one here. It skips questions with an image "
                 "of 256 pixels or less on a side, and those with a camera that is no rotation.",
@@ -82,7 +81,7 @@ def build_one(folder: Path, category: str, kind: str) -> list[Draft]:
                     else ("References are not always in ascending order.",)
                 ),
                 "Real photographs with their background; masks are not used.",
-                "It reports FID and KID too, which are not defined here.",
+                "It reports DISTS too, which is not defined here.",
             ),
         )
     )

@@ -43,12 +43,16 @@ def build_depthsplat(splits: Path) -> list[Draft]:
         problems = (
             (
                 "The repository uses the list for videos only (compute_scores=false).",
-                "60 of the 140 windows begin later than frame 0 and have 94 to 99 targets instead of 100.",
+                "60 of the 140 scenes have fewer than 100 targets, 87 at least: a window begins with its first reference, "
+                "and some end before frame 99.",
             )
             if long
             else (
                 SAME_NAME.format(count=count),
                 CUT,
+                f"In {_count_beyond(folder / file)} of the 140 scenes the references do not reach both ends of the "
+                "window: "
+                "targets before the first or after the last are extrapolated.",
                 "2, 4 and 6 views: the references are nested and the window is the same, but with more references more "
                 "targets are leaked (4, 8, 12 %): part of the slope of a curve over the three is the leak.",
             )
@@ -75,6 +79,13 @@ def build_depthsplat(splits: Path) -> list[Draft]:
             )
         )
     return drafts
+
+
+def _count_beyond(path: Path) -> int:
+    """Scenes with a target before the first reference or after the last."""
+    return sum(
+        min(entry.target) < min(entry.context) or max(entry.target) > max(entry.context) for entry in load_entries(path)
+    )
 
 
 def build_near(splits: Path) -> list[Draft]:

@@ -176,7 +176,7 @@ def build_latentsplat(splits: Path) -> list[Draft]:
                 problems=(
                     "Other pairs and other targets than pixelSplat's: not comparable with re10k/pixelsplat-2v.",
                     _null(path, "an empty list"),
-                    "latentSplat is generative and reports FID and KID too, which are not defined here.",
+                    "latentSplat is generative, and reports DISTS too, which is not defined here.",
                     CROP,
                     VANISHING,
                 ),
