@@ -9,7 +9,7 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,9 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.lint import Finding, Severity, find_unknown_views, sort_findings
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.splits import describe_poses
+
+SORTED_BY_USERS = "seva"
+"""The reader of scenes that users convert themselves, and whose ids count the views."""
 
 NEAR_DISTANCE = 0.02
 """Two camera centres this near are nearly the same; in units of the scene's radius, the root mean square distance of
@@ -63,6 +66,7 @@ def lint_data(loaded: LoadedProtocol, data_dir: Path) -> list[Finding]:
         scene = _load_scene(reader, root, name, findings)
         if scene is None:
             continue
+        findings += find_unsorted(scene) if dataset.reader == SORTED_BY_USERS else []
         unknown = find_unknown_views(cases, {name: scene.views})
         findings += unknown
         wrong = {finding.case for finding in unknown}
@@ -81,6 +85,23 @@ def _load_scene(reader: Reader, root: Path, name: str, findings: list[Finding]) 
     except BenchError as error:
         findings.append(Finding("unreadable-scene", Severity.ERROR, None, f"scene '{name}': {error}"))
         return None
+
+
+def find_unsorted(scene: Scene) -> list[Finding]:
+    """Views out of the order of their paths, where ids count views of a data set that its user converted.
+
+    SEVA's ids count `sorted(image_paths)` (Stability-AI/stable-virtual-camera, benchmark/README.md): a transforms.json
+    in another order gives every id another image, and nothing else would notice.
+    """
+    sources = [view.source for view in scene.views.values()]
+    wrong = next((at for at, (one, other) in enumerate(pairwise(sources)) if one > other), None)
+    if wrong is None:
+        return []
+    names = [Path(source).name for source in sources[wrong : wrong + 2]]
+    message = (
+        f"scene '{scene.name}': views are not sorted by path ({names[0]} before {names[1]}), and the ids count them"
+    )
+    return [Finding("views-not-sorted", Severity.WARNING, None, message)]
 
 
 def find_mixed(scene: Scene, cases: Sequence[Case]) -> list[Finding]:

@@ -17,7 +17,14 @@ from kaleido_bench.cases import Case, CaseIndex
 from kaleido_bench.data.cameras import build_camera, intrinsics_matrix
 from kaleido_bench.data.scenes import Scene, View, build_scene
 from kaleido_bench.lint import Severity
-from kaleido_bench.lint_data import find_degenerate, find_mixed, find_near_duplicates, find_outside, lint_data
+from kaleido_bench.lint_data import (
+    find_degenerate,
+    find_mixed,
+    find_near_duplicates,
+    find_outside,
+    find_unsorted,
+    lint_data,
+)
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from tests.predict.tiny import write_data, write_protocol
 
@@ -122,6 +129,13 @@ def test_every_point_of_a_hull_is_inside() -> None:
         id="c", scene="s", references=tuple(f"r{i}" for i in range(5)), targets=tuple(f"t{i}" for i in range(40))
     )
     assert find_outside(build_scene("s", views, "test"), case) == [False] * 40
+
+
+def test_views_that_a_user_did_not_sort() -> None:
+    assert find_unsorted(CROSS) == []
+    (finding,) = find_unsorted(scene(view("a", (0, 0, 0)), view("c", (1, 0, 0)), view("b", (2, 0, 0))))
+    assert (finding.code, finding.severity) == ("views-not-sorted", Severity.WARNING)
+    assert "c before b" in finding.message
 
 
 def drop_pose(frames: list[dict[str, Any]]) -> None:
