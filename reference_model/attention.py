@@ -108,6 +108,10 @@ def attend(
     heads.
     """
     grouped = q.shape[2] != k.shape[2]
+    if grouped and q.is_cuda and q.dtype == torch.float32:
+        # The only fused kernel for float32 knows no groups; without one, every score would be in memory.
+        k, v = (x.repeat_interleave(q.shape[2] // k.shape[2], 2) for x in (k, v))
+        grouped = False
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))
     if q.is_cuda:
         with sdpa_kernel(BACKENDS, set_priority=True):
