@@ -43,7 +43,8 @@ def build_depthsplat(splits: Path) -> list[Draft]:
         problems = (
             (
                 "The repository uses the list for videos only (compute_scores=false).",
-                "60 of the 140 scenes have fewer than 100 targets, 87 at least: a window begins with its first reference, "
+                "60 of the 140 scenes have fewer than 100 targets, 87 at least: a window begins with its first "
+                "reference, "
                 "and some end before frame 99.",
             )
             if long
