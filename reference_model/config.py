@@ -295,6 +295,26 @@ def small() -> Preset:
     )  # fmt: skip
 
 
+def latent() -> Preset:
+    """28.8 M parameters at 256 px on the latents of FLUX.2's tiny autoencoder (codecs.py, `taef2`): 2 x 2 of its 32
+    channels a token, so as many tokens as `small` has at 128 px. The paper's way, with the one autoencoder whose
+    weights are small. Velocity prediction, as third parties report of the paper: latents have no low-dimensional
+    surface that a clean prediction would have to hit. Nobody has trained it here yet.
+    """
+    return Preset(
+        model=dataclasses.replace(small().model, patch=16, image_size=256, codec="taef2", token_channels=128),
+        flow=dataclasses.replace(small().flow, prediction="velocity"),
+        train=dataclasses.replace(
+            small().train,
+            stages=(
+                Stage(image_size=128, scenes=96, share=0.1, video=True),
+                Stage(image_size=128, scenes=96, share=0.4),
+                Stage(image_size=256, scenes=48, share=0.5),
+            ),
+        ),
+    )
+
+
 def medium() -> Preset:
     """116 M parameters at 256 px: 12 views as the paper trained with, windows of 8 x 8 patches in turn local and
     grid.
@@ -365,7 +385,7 @@ def smoke() -> Preset:
     )
 
 
-PRESETS = {"tiny": tiny, "small": small, "medium": medium, "large": large, "smoke": smoke}
+PRESETS = {"tiny": tiny, "small": small, "latent": latent, "medium": medium, "large": large, "smoke": smoke}
 
 
 def to_json(preset: Preset) -> str:

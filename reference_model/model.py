@@ -240,11 +240,21 @@ class Kaleido(nn.Module):
         return tuple(kept)
 
     def denoise(
-        self, noised: Float[Tensor, "b target n channels"], t: Float[Tensor, " b"], views: Views, cache: Pasts
+        self,
+        noised: Float[Tensor, "b target n channels"],
+        t: Float[Tensor, " b"],
+        views: Views,
+        cache: Pasts,
+        places: Places | None = None,
     ) -> Float[Tensor, "b target n channels"]:
-        """Predict target views beside cached references (an empty cache: none). `views` are the targets' cameras."""
+        """Predict target views beside cached references (an empty cache: none).
+
+        Args:
+            views: the targets' cameras.
+            places: `build_places(views)`, where several steps share it.
+        """
         views = views._replace(references=0)
-        places, x = self.build_places(views), self.embed_views(noised, views, None)
+        places, x = places or self.build_places(views), self.embed_views(noised, views, None)
         modulation = self.time(widen(t)[:, None] * self.roles(views, noised))
         together = torch.tensor(0, device="cpu")
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):

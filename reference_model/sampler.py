@@ -100,7 +100,8 @@ def build_denoiser(
         return lambda x, t: model(torch.cat([clean, x], dim=1), t, views, features)
     targets = views.take(views.references, views.c2w.shape[1], 0)
     roomy = cache if torch.is_grad_enabled() else make_rooms(cache, targets.c2w.shape[1])
-    return lambda x, t: model.denoise(x, t, targets, roomy)
+    places = model.build_places(targets)
+    return lambda x, t: model.denoise(x, t, targets, roomy, places)
 
 
 def sample_targets(

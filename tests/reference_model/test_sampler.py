@@ -92,7 +92,9 @@ def test_a_batch_equals_its_scenes_one_by_one(name: str, dtype: torch.dtype, bou
 class Oracle(Kaleido):
     """Knows the truth of each camera: its answer depends on a target's pose alone, so chunking cannot matter."""
 
-    def denoise(self, noised: torch.Tensor, t: torch.Tensor, views: Views, cache: object) -> torch.Tensor:
+    def denoise(
+        self, noised: torch.Tensor, t: torch.Tensor, views: Views, cache: object, places: object = None
+    ) -> torch.Tensor:
         return views.c2w.flatten(2).sum(-1)[..., None, None].expand_as(noised)
 
 
@@ -167,6 +169,31 @@ def test_a_cached_rollout_equals_one_without_a_cache(name: str, generated: int, 
     assert torch.allclose(run(parts, rollout)[1], run(parts, rollout, cached=False)[1], atol=1e-9)
 
 
+def test_generated_views_are_seen_by_the_feature_network_too() -> None:
+    """References keep the features they came with; those of generated views are made of their tokens."""
+    model, scene, noise = build_rollout(4, feature_channels=6)
+    asked: list[torch.Tensor] = []
+
+    def see(tokens: torch.Tensor) -> torch.Tensor:
+        asked.append(tokens)
+        return tokens[..., :6]
+
+    parts = model, scene._replace(see=see), noise
+    rollout = Rollout(chunk=2, generated=2)
+    for cached in (True, False):
+        asked.clear()
+        chunks, out = run(parts, rollout, cached=cached)
+        assert len(asked) == 1 and torch.equal(asked[0], chunks[0].tokens)
+        assert scene.features is not None
+        features = torch.cat([scene.features, chunks[0].tokens[..., :6]])[None]
+        clean = torch.cat([scene.clean, chunks[0].tokens])[None]
+        with torch.no_grad():
+            views = scene.views._replace(references=5)
+            second = sample_targets(model, FLOW, clean, views, noise[None, 2:], Sampling(2), features=features)
+        assert torch.allclose(out[2:], second[0], atol=1e-9)
+    assert not torch.allclose(run((model, scene, noise), rollout)[1][2:], out[2:], atol=1e-4)  # without it: zeros
+
+
 def test_independent_chunks_that_see_the_same_references_encode_them_once() -> None:
     parts = model, _, _ = build_rollout(6)
     calls: list[int] = []
@@ -206,9 +233,9 @@ def test_many_frames_never_see_more_than_their_share(growth: str) -> None:
     seen: list[int] = []
     denoise = model.denoise
 
-    def watch(noised: torch.Tensor, t: torch.Tensor, views: Views, cache: Any) -> torch.Tensor:
+    def watch(noised: torch.Tensor, t: torch.Tensor, views: Views, cache: Any, places: Any) -> torch.Tensor:
         seen.append(cache[0].k.shape[1])  # with room for the chunk
-        return denoise(noised, t, views, cache)
+        return denoise(noised, t, views, cache, places)
 
     model.denoise = watch  # pyright: ignore
     run(parts, Rollout(chunk=3, order="trajectory", references=4, generated=2, growth=growth), steps=1)

@@ -1,0 +1,89 @@
+"""From images to images through a stored checkpoint: pixels and real latents, one chunk and many."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from reference_model.checkpoint import write_checkpoint
+from reference_model.config import Preset, latent, smoke
+from reference_model.inference import LoadedModel, load_model, render_views
+from reference_model.inputs import build_inputs
+from reference_model.sampler import Rollout, Sampling
+from tests.reference_model.models import build_config, build_model, random_poses
+
+DESIGN: dict[str, Any] = {
+    "pose": "prope", "time_channels": 8, "registers": 2, "window": 2, "kv_heads": 1, "keep_references": True,
+}  # fmt: skip
+
+
+def store(folder: Path, flow: dict[str, Any] | None = None, **changes: Any) -> LoadedModel:
+    base = smoke()
+    preset = Preset(build_config(**{**DESIGN, **changes}), dataclasses.replace(base.flow, **(flow or {})), base.train)
+    write_checkpoint(folder, build_model(preset.model, torch.float32, std=0.08).state_dict(), preset, {})
+    return load_model(folder)
+
+
+def render(loaded: LoadedModel, targets: int, references: int = 3, **options: Any) -> torch.Tensor:
+    size = loaded.image_size
+    poses = random_poses(references + targets)[0]
+    images = torch.rand(references, 3, size, size, generator=torch.Generator().manual_seed(0))
+    k = torch.tensor([[1.2 * size, 0, 0.5 * size], [0, 1.3 * size, 0.5 * size], [0, 0, 1]])
+    k = k.expand(len(poses), 3, 3)
+    return render_views(
+        loaded, images, poses[:references], k[:references], poses[references:], k[references:], **options
+    )
+
+
+@pytest.mark.parametrize("prediction", ["clean", "velocity", "noise"])
+def test_every_kind_of_model_renders_and_repeats(tmp_path: Path, prediction: str) -> None:
+    loaded = store(tmp_path, {"prediction": prediction, "max_t": 0.97, "reference_dropout": 0.1})
+    way = Sampling(3, solver="heun", schedule="quantiles", guidance=1.5)
+    images = render(loaded, 3, sampling=way)
+    assert images.shape == (3, 3, 32, 32) and images.min() >= 0 and images.max() <= 1 and images.std() > 0.01
+    assert torch.equal(images, render(loaded, 3, sampling=way))
+    assert not torch.equal(images, render(loaded, 3, sampling=way, seed=1))
+
+
+def test_the_kept_references_change_nothing_that_is_seen(tmp_path: Path) -> None:
+    loaded = store(tmp_path)
+    for rollout in (Rollout(chunk=2), Rollout(chunk=2, order="trajectory", generated=3)):
+        both = [render(loaded, 5, steps=3, rollout=rollout, cached=cached) for cached in (True, False)]
+        assert (both[0] - both[1]).abs().max() < 1e-5
+
+
+def test_a_target_does_not_depend_on_its_place_in_the_list_of_independent_ones(tmp_path: Path) -> None:
+    """A chunk of one, and the noise of a target is its own."""
+    loaded = store(tmp_path)
+    given, near = (render(loaded, 4, steps=2, rollout=Rollout(chunk=1, order=order)) for order in ("given", "nearest"))
+    assert (given - near).abs().max() < 1e-5
+
+
+def test_the_latent_way_renders_with_real_weights(weights_dir: Path, tmp_path: Path) -> None:
+    """The preset's own codec at a quarter of its size and width: images in, TAEF2's latents between, images out."""
+    preset = latent()
+    fields = {name: getattr(preset.model, name) for name in ("codec", "patch", "token_channels")}
+    loaded = store(tmp_path, {"prediction": "velocity"}, **{**fields, "image_size": 64})
+    assert loaded.inputs.codec.channels == preset.model.channels == 128
+    images = render(loaded, 2, steps=2)
+    assert images.shape == (2, 3, 64, 64) and images.isfinite().all() and images.std() > 0.01
+    inputs = build_inputs(preset.model, "cpu")  # the model's tokens are the codec's
+    tokens = inputs.codec.encode(torch.rand(1, 1, 3, 256, 256))
+    assert tokens.shape == (1, 1, 256, 128)
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"token_channels": 100}, "192 values in a token, the model takes 100"),
+        ({"codec": "jpeg"}, "expected pixels"),
+        ({"feature_channels": 5}, "features none have 0 channels"),
+    ],
+)
+def test_inputs_that_do_not_fit_the_model_are_refused(changes: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        build_inputs(build_config(**changes), "cpu")
