@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from kaleido_bench.score.oracles import repair_torchvision
 from reference_model.codecs import Autoencoder, Codec, Scaling, build_codec, fold, load_taef2, unfold
-from reference_model.config import ModelConfig, large
+from reference_model.config import Preset, large, latent
 from reference_model.tiny_autoencoder import TinyAutoencoder
 
 FOX = ("0001", "0021", "0042", "0078")
@@ -112,9 +113,13 @@ def test_no_gradient_reaches_the_autoencoder() -> None:
     assert not any(parameter.requires_grad for parameter in network.parameters())
 
 
-def test_the_latent_preset_fits_its_codec(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("preset", [latent, large])
+def test_the_latent_presets_fit_their_codec(
+    preset: Callable[[], Preset], weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("KBENCH_WEIGHTS", str(weights_dir))
-    config: ModelConfig = large().model
+    config = preset().model
+    assert config.codec == "taef2"
     assert build_codec(config.codec, config.patch).channels == config.channels
 
 
