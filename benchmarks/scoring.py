@@ -6,8 +6,8 @@
 
 The first form compares on real images, 256 and 576 px, everything in one process and in turns, so that a busy machine
 is as busy for all: (a) torchmetrics + lpips and (b) scikit-image + lpips, one image at a time as papers' scripts do,
-and (c) nerfbaselines' own metrics.py, from a folder that holds a checkout of it. Its LPIPS is that of the lpips package
-in another file, which fetches weights; the package's network stands in for it. Ours is `score_run`, from files to Parquet.
+and (c) nerfbaselines' own metrics.py, from a folder that holds a checkout of it. Its LPIPS is the lpips package's
+in another file, which fetches weights; the package's network stands in for it. Ours is `score_run`, files to Parquet.
 Medians of the rounds; the processor's time, of all threads, stands beside the wall clock.
 
 The other two forms need torch, numpy, Pillow and what the harness imports to score, and make their own images.

@@ -18,6 +18,7 @@ from kaleido_bench.data.scenes import (
     MaskSource,
     PreparedView,
     Scene,
+    check_image,
     find_mask_source,
     find_view,
     hash_image,
@@ -45,6 +46,18 @@ class ViewReader:
         """
         pin = self._loaded.index.pin(scene, view)
         return load_view(self._load_scene(scene), view, self._loaded.protocol.preparation, pin)
+
+    def check_image(self, scene: str, view: str) -> None:
+        """Refuse an image file that is not the frozen one, or, where none is frozen, one that cannot be read.
+
+        Raises:
+            BenchError: it is that, or missing.
+        """
+        pin = self._loaded.index.pin(scene, view)
+        if pin.image is None:
+            self.load_view(scene, view)
+        else:
+            check_image(self._load_scene(scene), view, pin)
 
     def load_camera(self, scene: str, view: str) -> Camera:
         """The prepared camera of one view; its image is not touched. Raises what `load_view` raises of a camera."""

@@ -77,11 +77,18 @@ def run_call(call: Call, *, as_json: bool) -> None:
     from kaleido_bench.cli.scores import Wanted, report_scores, score_all
     from kaleido_bench.cli.tables import Format, print_table
     from kaleido_bench.conventions import load_convention
+    from kaleido_bench.items import select_items
     from kaleido_bench.predict.runner import PredictOutcome
+    from kaleido_bench.score.targets import check_targets
 
-    adapters = pairs.Models()
+    adapters, checked = pairs.Models(), set[str]()
 
     def work(pair: pairs.Pair) -> tuple[PredictOutcome, Wanted]:
+        outlook = pairs.look_at(call, pair)
+        if outlook.there < outlook.expected and pair.loaded.hash not in checked:
+            # Found here, a bad target costs a moment; found when scoring, all of the predictions.
+            check_targets(pair.loaded, call.data_dir, select_items(pair.loaded, call.deviations))
+            checked.add(pair.loaded.hash)
         predicted = pairs.predict_pair(call, pair, adapters)
         convention = load_convention(pair.loaded.protocol.convention)
         return predicted, Wanted(predicted.run, pair.loaded, convention, call.deviations, str(pair))

@@ -243,6 +243,16 @@ def load_view(scene: Scene, view_id: str, preparation: ImagePreparation, pin: Pi
     return PreparedView(view.id, prepared.image, prepared.camera, prepared.mask, source)
 
 
+def check_image(scene: Scene, view_id: str, pin: Pin) -> None:
+    """Hold a view's image file to what was frozen of it. Nothing is decoded.
+
+    Raises:
+        BenchError: unknown id; the file is missing, or not the frozen one.
+    """
+    view = find_view(scene, view_id)
+    _check_pinned("image", hash_image(view), pin.image, view)
+
+
 def load_camera(scene: Scene, view_id: str, preparation: ImagePreparation, pin: Pin = Pin()) -> Camera:
     """The prepared camera of one view: that of `load_view`, without reading the image.
 
