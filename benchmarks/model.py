@@ -381,13 +381,13 @@ def build_sampler(
     denoising step as one CUDA graph or as its single kernels. Making the cache is part of a call.
     """
     targets = views.take(views.references, views.c2w.shape[1], 0)
-    flow = tiny().flow
+    flow, places = tiny().flow, model.build_places(targets)
     kept: dict[str, object] = {}
 
     def predict(x: Tensor, t: Tensor) -> Tensor:
         with machine.precision():
             if cached:
-                return model.denoise(x, t, targets, kept["rooms"]).float()  # pyright: ignore[reportArgumentType]
+                return model.denoise(x, t, targets, kept["rooms"], places).float()  # pyright: ignore[reportArgumentType]
             return model(torch.cat([clean, x], 1), t, views).float()
 
     def remember() -> None:
