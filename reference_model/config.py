@@ -298,8 +298,7 @@ def small() -> Preset:
 def latent() -> Preset:
     """28.8 M parameters at 256 px on the latents of FLUX.2's tiny autoencoder (codecs.py, `taef2`): 2 x 2 of its 32
     channels a token, so as many tokens as `small` has at 128 px. The paper's way, with the one autoencoder whose
-    weights are small. Velocity prediction, as third parties report of the paper: latents have no low-dimensional
-    surface that a clean prediction would have to hit. Nobody has trained it here yet.
+    weights are small. Velocity prediction, as third parties report of the paper. Nobody has trained it here yet.
     """
     return Preset(
         model=dataclasses.replace(small().model, patch=16, image_size=256, codec="taef2", token_channels=128),

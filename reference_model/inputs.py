@@ -18,7 +18,9 @@ class Inputs(NamedTuple):
     features: Features
 
     def see(self, images: Float[Tensor, "b v 3 height width"]) -> Float[Tensor, "b v n feature"] | None:
-        """Features on the grid of the tokens; None where there are none."""
+        """Features on the grid of the tokens; None where there are none, or no views."""
+        if not images.shape[1]:
+            return None
         patch = self.codec.patch
         return self.features.encode(images, images.shape[-2] // patch, images.shape[-1] // patch)
 
