@@ -21,7 +21,8 @@ from reference_model.flow import flow_loss
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
-from reference_model.train import Painting, WorldStream, build_painting, compile_blocks, loss_of_step
+from reference_model.recording import build_stepper
+from reference_model.train import Painting, WorldStream, build_loss, build_painting, compile_blocks, prepare_step
 from reference_model.worlds.cameras import build_intrinsics
 from reference_model.worlds.render import render_worlds
 
@@ -98,22 +99,22 @@ def profile_loop(preset: Preset, painting: Painting) -> None:
     model = build(preset, compiled=True)
     inputs = build_inputs(preset.model, "cuda")
     optimizers = build_optimizers(model, preset.train)
-    stream = WorldStream(views, stage.scenes, 0, "cuda")
+    stream = WorldStream(views, stage.scenes, 0, "cuda", video=stage.video)
     generator = torch.Generator("cuda").manual_seed(0)
+    stepper = build_stepper(build_loss(model, preset), list(model.parameters()), recorded=True)
 
     def run(first: int, count: int) -> None:
         for i in range(first, first + count):
             references = 1 + i % (views - 2)
-            with torch.profiler.record_function("PART loss"):
-                loss = loss_of_step(
-                    model, inputs, stream.step(i), preset, references, stage.image_size, generator, painting
+            with torch.profiler.record_function("PART prepare"):
+                tensors = prepare_step(
+                    inputs, stream.step(i), preset, references, stage.image_size, generator, painting
                 )
-            with torch.profiler.record_function("PART backward"):
-                loss.backward()
+            with torch.profiler.record_function("PART forward and backward"):
+                stepper(tensors, references)
             with torch.profiler.record_function("PART update"):
                 for optimizer in optimizers:
                     optimizer.step()
-                    optimizer.zero_grad(set_to_none=True)
 
     run(0, 12)
     print(f"{once(lambda: run(12, 12)) / 12 * 1e3:.1f} ms a step without the profiler", flush=True)

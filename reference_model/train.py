@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -31,6 +32,7 @@ from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, learning_rate_factor
 from reference_model.positions import NORMALISATIONS
+from reference_model.recording import Loss, StepTensors, build_stepper
 from reference_model.view_sampling import draw_reference_count, sample_views
 from reference_model.worlds import draw_batch
 from reference_model.worlds.cameras import Rig, build_intrinsics
@@ -113,8 +115,7 @@ class WorldStream:
         return select(self.current, slice(index * self.scenes, (index + 1) * self.scenes))
 
 
-def loss_of_step(
-    model: Kaleido,
+def prepare_step(
     inputs: Inputs,
     drawn: StepWorlds,
     preset: Preset,
@@ -122,8 +123,8 @@ def loss_of_step(
     size: int,
     generator: torch.Generator,
     painting: Painting,
-) -> Tensor:
-    """Render, noise the targets, predict them, compare."""
+) -> StepTensors:
+    """Render the views, turn them into tokens, draw the noise."""
     rig = drawn.rig
     with torch.no_grad():
         images = render_worlds(
@@ -135,14 +136,25 @@ def loss_of_step(
             renderer=painting.renderer,
         )
         tokens, features = inputs.codec.encode(images), inputs.see(images[:, :references])
-        clean, noised = tokens[:, :references], tokens[:, references:]
-        t = sample_noise_levels(tokens.shape[0], preset.flow, generator, noised.shape[2], noised.shape[1])
-        noise = torch.randn(noised.shape, generator=generator, device=noised.device)
-        sequence = torch.cat([clean, mix(noised, noise, t)], 1)
-        cameras = Views(drawn.poses, build_intrinsics(rig, size), references, size, size, drawn.times)
-    with torch.autocast(sequence.device.type, torch.bfloat16, enabled=sequence.is_cuda):
-        predicted = model(sequence, t, cameras, features)
-    return flow_loss(predicted, noised, noise, t, preset.flow)
+        b, v, n, _ = tokens.shape
+        t = sample_noise_levels(b, preset.flow, generator, n, v - references)
+        noise = torch.randn(tokens.shape, generator=generator, device=tokens.device)
+        return StepTensors(tokens, noise, t, drawn.poses, build_intrinsics(rig, size), drawn.times, features)
+
+
+def build_loss(model: Kaleido, preset: Preset) -> Loss:
+    """Noise the targets, predict them, compare."""
+
+    def loss(step: StepTensors, references: int) -> Tensor:
+        clean, targets, noise = step.tokens[:, :references], step.tokens[:, references:], step.noise[:, references:]
+        side = math.isqrt(step.tokens.shape[2]) * preset.model.patch
+        sequence = torch.cat([clean, mix(targets, noise, step.t)], 1)
+        views = Views(step.c2w, step.intrinsics, references, side, side, step.times)
+        with torch.autocast(sequence.device.type, torch.bfloat16, enabled=sequence.is_cuda):
+            predicted = model(sequence, step.t, views, step.features)
+        return flow_loss(predicted, targets, noise, step.t, preset.flow)
+
+    return loss
 
 
 def stage_at(preset: Preset, progress: float) -> tuple[int, Stage]:
@@ -261,6 +273,8 @@ def train(
     generator = torch.Generator(device).manual_seed(config.seed)
     weights: list[Tensor] = list(model.parameters())
     running: list[Tensor] = list(averaged.parameters())
+    loss_of = build_loss(model, preset)
+    stepper = build_stepper(loss_of, weights, recorded=compiled)
     write_line({"parameters": count_parameters(model), "device": device, "torch": torch.__version__})
     log, step, first_step, current, stream = Log(), 0, 0, -1, None
     while (progress := step / max_steps if max_steps else log.seconds / (60 * minutes)) < 1:
@@ -279,15 +293,14 @@ def train(
             first_step, current = step, number
         references = draw_reference_count(step, config.seed, views, preset.flow.reference_dropout)
         drawn = stream.step(step - first_step)
-        loss = loss_of_step(model, inputs, drawn, preset, references, stage.image_size, generator, painting)
-        loss.backward()
+        tensors = prepare_step(inputs, drawn, preset, references, stage.image_size, generator, painting)
+        loss = stepper(tensors, references)
         torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
         rate = config.learning_rate * learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             torch._foreach_lerp_(running, weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
         tokens = (stage.image_size // preset.model.patch) ** 2
@@ -296,8 +309,7 @@ def train(
         try:
             log.add(step, stage.image_size, rate, loss, flops)
         except RuntimeError as error:
-            again = (model, inputs, drawn, preset, references, stage.image_size, generator, painting)
-            found = find_overflow(model, lambda: loss_of_step(*again))  # noqa: B023
+            found = find_overflow(model, lambda: loss_of(tensors, references))  # noqa: B023
             raise RuntimeError(f"{error}; {found or 'no layer overflows at these weights'}") from error
     finish(averaged, inputs, preset, out, device, log, step, painting)
 

@@ -14,7 +14,7 @@ from reference_model.flow import build_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, count_parameters
-from reference_model.train import Painting, WorldStream, build_painting, loss_of_step
+from reference_model.train import Painting, WorldStream, build_loss, build_painting, prepare_step
 
 NUMERALS = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]
 FIELDS = {
@@ -67,7 +67,8 @@ def run_side(preset: Preset, painting: Painting) -> tuple[float, torch.Tensor]:
     stage = preset.train.stages[0]
     stream = WorldStream(preset.model.max_views, 1, 0, "cpu", video=stage.video)
     generator = torch.Generator().manual_seed(0)
-    loss = loss_of_step(model, inputs, stream.step(0), preset, 2, stage.image_size, generator, painting)
+    tensors = prepare_step(inputs, stream.step(0), preset, 2, stage.image_size, generator, painting)
+    loss = build_loss(model, preset)(tensors, 2)
     loss.backward()
     batch = render_batch(5, 1, 3, stage.image_size, "cpu")
     return loss.item(), predict_targets(model.eval(), inputs, batch, 2, 2, preset.flow)

@@ -15,7 +15,8 @@ from reference_model.held_out import HELD_OUT_SEED, nearest_reference, psnr, ren
 from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon, learning_rate_factor
-from reference_model.train import override, stage_at, train
+from reference_model.recording import StepTensors, build_stepper
+from reference_model.train import build_loss, override, stage_at, train
 
 
 def test_batched_muon_is_pytorchs_muon() -> None:
@@ -161,3 +162,31 @@ def test_the_shipped_model_renders_what_it_rendered() -> None:
         np.save(golden, small)
         pytest.fail(f"{golden} was missing and has been written: look at it, then commit it")
     np.testing.assert_allclose(small, np.load(golden), atol=2e-3)
+
+
+def test_a_recorded_step_is_the_step() -> None:
+    """On CUDA the recording; here the plain twin's promise: gradients are the step's own, not added up."""
+    preset = smoke()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = Kaleido(preset.model).to(device)
+    torch.nn.init.normal_(model.head.weight, std=0.1)
+    weights, loss = list(model.parameters()), build_loss(model, preset)
+    plain, stepper = (build_stepper(loss, weights, recorded=recorded) for recorded in (False, device == "cuda"))
+    generator = torch.Generator().manual_seed(0)
+
+    def draw() -> StepTensors:
+        tokens, noise = (torch.randn(2, 4, 16, 192, generator=generator).to(device) for _ in range(2))
+        poses = torch.eye(4, device=device).repeat(2, 4, 1, 1)
+        k = torch.tensor([[40.0, 0, 16], [0, 40, 16], [0, 0, 1]], device=device).expand(2, 4, 3, 3)
+        t = torch.rand(2, generator=generator).to(device)
+        return StepTensors(tokens, noise, t, poses, k, torch.zeros(2, 4, device=device), None)
+
+    for references in (1, 2, 1, 1):
+        step = draw()
+        expected = plain(step, references)
+        grads = [torch.zeros_like(w) if w.grad is None else w.grad.clone() for w in weights]
+        assert torch.allclose(stepper(step, references), expected, rtol=1e-4)
+        found = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+        assert sum(float(g.abs().sum()) for g in grads) > 0
+        for a, b in zip(grads, found, strict=True):
+            assert torch.allclose(a, b, atol=2e-3 * float(a.abs().max()) + 1e-7)

@@ -1,0 +1,103 @@
+"""A training step without its launches: forward and backward are recorded once as a CUDA graph and replayed.
+
+A step at width 512 launches some thousand kernels; the host needs longer to launch them than the device to run them
+(docs/log.md). The plain twin is `step_plainly`: the same function, called anew each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class StepTensors(NamedTuple):
+    """All that a step's loss is computed from, but for the weights."""
+
+    tokens: Float[Tensor, "b v n channels"]  # clean, of all views
+    noise: Float[Tensor, "b v n channels"]  # of which the targets' is used
+    t: Float[Tensor, " b"]
+    c2w: Float[Tensor, "b v 4 4"]
+    intrinsics: Float[Tensor, "b v 3 3"]
+    times: Float[Tensor, "b v"]
+    features: Float[Tensor, "b reference n feature"] | None
+
+
+Loss = Callable[[StepTensors, int], Float[Tensor, ""]]
+"""Loss of a step with so many references."""
+
+Stepper = Callable[[StepTensors, int], Float[Tensor, ""]]
+"""The loss, with its gradients left in the parameters: what was there before is gone."""
+
+
+def build_plain_stepper(loss: Loss, parameters: Sequence[Tensor]) -> Stepper:
+    def step_plainly(tensors: StepTensors, references: int) -> Tensor:
+        for parameter in parameters:
+            parameter.grad = None
+        value = loss(tensors, references)
+        value.backward()
+        return value.detach()
+
+    return step_plainly
+
+
+class _Recording(NamedTuple):
+    graph: torch.cuda.CUDAGraph
+    tensors: StepTensors  # where a replay reads
+    loss: Tensor  # where it writes, beside the gradients
+
+
+class RecordedStepper:
+    """A stepper on CUDA that records each number of references at its first step and replays it from then on.
+
+    Gradients stay in one place for all recordings. Other shapes (another stage) forget what was recorded. The returned
+    loss is a copy: it outlives the next step.
+    """
+
+    def __init__(self, loss: Loss, parameters: Sequence[Tensor]) -> None:
+        self.loss, self.parameters = loss, parameters
+        self.recordings: dict[int, _Recording] = {}
+        self.shapes: list[torch.Size] = []
+
+    def __call__(self, tensors: StepTensors, references: int) -> Tensor:
+        shapes = [x.shape for x in tensors[:-1] if x is not None]
+        if shapes != self.shapes:
+            self.recordings.clear()
+            self.shapes, self.pool = shapes, torch.cuda.graph_pool_handle()
+        if references not in self.recordings:
+            self.recordings[references] = self._record(tensors, references)
+        recording = self.recordings[references]
+        for place, value in zip(recording.tensors, tensors, strict=True):
+            if place is not None and value is not None:
+                place.copy_(value)
+        recording.graph.replay()
+        return recording.loss.clone()
+
+    def _record(self, tensors: StepTensors, references: int) -> _Recording:
+        features = None if tensors.features is None else tensors.features.clone()
+        tokens, noise, t, c2w, intrinsics, times = (x.clone() for x in tensors[:6])
+        own = StepTensors(tokens, noise, t, c2w, intrinsics, times, features)
+        for parameter in self.parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(2):  # compiles, and lets libraries choose their kernels
+                self.loss(own, references).backward()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        # Worlds are drawn and copied on another thread meanwhile: its calls are no part of this.
+        with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
+            torch._foreach_zero_(grads)
+            value = self.loss(own, references)
+            value.backward()
+        return _Recording(graph, own, value.detach())
+
+
+def build_stepper(loss: Loss, parameters: Sequence[Tensor], *, recorded: bool) -> Stepper:
+    return RecordedStepper(loss, parameters) if recorded else build_plain_stepper(loss, parameters)
