@@ -108,7 +108,8 @@ def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | No
     """The first weight or layer that is, or makes of finite inputs, NaN or infinity when `call` runs the model; None
     where there is none.
 
-    For a trainer whose loss has become NaN: `find_overflow(model, lambda: loss_of_step(...))` repeats the step eagerly.
+    For a trainer whose loss has become NaN: `find_overflow(model, lambda: loss(tensors, references))` repeats the step
+    eagerly.
     Layers are the innermost modules that show it: `blocks.3.mlp.up` rather than `blocks.3`.
     """
     for name, parameter in model.named_parameters():
