@@ -6,6 +6,12 @@ skipped, and nothing but the image is written. Line by line the same arithmetic 
 `worlds.textures`, which are its oracle; names are theirs.
 """
 
+# Triton reads these functions, not Python: their parameters are pointers, numbers and tiles, and carry no Python types.
+# pyright: reportMissingImports=false, reportUnknownParameterType=false, reportMissingParameterType=false
+# pyright: reportCallIssue=false, reportArgumentType=false, reportOperatorIssue=false, reportIndexIssue=false
+# pyright: reportAttributeAccessIssue=false, reportGeneralTypeIssues=false
+# pyright: reportUnboundVariable=false, reportReturnType=false, reportAssignmentType=false
+
 from __future__ import annotations
 
 from typing import NamedTuple
