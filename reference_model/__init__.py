@@ -2,9 +2,9 @@
 trainable here.
 
 Where the paper's value is not known, the choice is this project's own and the docstring says so. Read in the order of
-the data's
-road: config, positions, attention, blocks, model, flow, sampler, inference; then worlds and train.
+the data's road: config, positions, attention, blocks, model, flow, sampler, inference; then view_sampling, worlds and
+train, and ablations for what each design is compared with.
 
-Shapes, used throughout: b scenes, v views (r reference views, then t target views), n tokens in a view, s = v * n
-tokens in a scene, d width, h heads, c channels of a head, p side of a patch in pixels.
+Shapes, used throughout: b scenes, v views (r reference views, then t target views), n tokens in a view (its patches,
+then its registers), d width, h heads, kv key heads, c channels of a head, p side of a patch in pixels.
 """

@@ -93,7 +93,7 @@ class Kaleido(nn.Module):
             nn.Linear(config.feature_channels, config.width, bias=False) if config.feature_channels else None
         )
         self.registers = nn.Parameter(torch.zeros(config.registers, config.width)) if config.registers else None
-        self.places = nn.Parameter(torch.zeros(side, side, config.width)) if config.position == "learned" else None
+        self.position = nn.Parameter(torch.zeros(side, side, config.width)) if config.position == "learned" else None
         self.initialise()
 
     def initialise(self) -> None:
@@ -107,7 +107,7 @@ class Kaleido(nn.Module):
             if isinstance(layer, nn.Linear):
                 nn.init.zeros_(layer.weight)
         nn.init.zeros_(self.head.weight)
-        for table in (self.registers, self.places):
+        for table in (self.registers, self.position):
             if table is not None:
                 nn.init.trunc_normal_(table, std=0.02)
 
@@ -160,9 +160,9 @@ class Kaleido(nn.Module):
         if self.features is not None and features is not None:
             seen = self.features(features.to(tokens.dtype))
             x = torch.cat([x[:, : views.references] + seen, x[:, views.references :]], 1)
-        if self.places is not None:
+        if self.position is not None:
             size = (views.height // config.patch, views.width // config.patch)
-            table = nn.functional.interpolate(self.places.permute(2, 0, 1)[None], size, mode="bilinear")
+            table = nn.functional.interpolate(self.position.permute(2, 0, 1)[None], size, mode="bilinear")
             x = x + table[0].flatten(1).mT.to(x.dtype)
         if self.registers is not None:
             x = torch.cat([x, self.registers.to(x.dtype).expand(b, v, -1, -1)], 2)

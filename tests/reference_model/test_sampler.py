@@ -10,7 +10,7 @@ import torch
 
 from reference_model.config import FlowConfig
 from reference_model.flow import build_levels, from_velocity, mix, to_clean, to_velocity
-from reference_model.model import Kaleido, Views
+from reference_model.model import Kaleido, Views, join_caches
 from reference_model.sampler import (
     ORDERS,
     Chunk,
@@ -206,17 +206,16 @@ def test_independent_chunks_that_see_the_same_references_encode_them_once() -> N
     assert calls == [3, 2, 2, 2]  # only what is new
 
 
-def test_an_appended_chunk_is_a_reference_that_the_earlier_ones_do_not_see() -> None:
+@pytest.mark.parametrize("name", ["plain", "whole"])
+def test_an_appended_chunk_is_a_reference_that_the_earlier_ones_do_not_see(name: str) -> None:
     """With room for everything, append differs from reencode only in what older views see: exactly nothing new."""
-    parts = model, scene, noise = build_rollout(4)
+    parts = model, scene, noise = build_rollout(4, **DESIGNS[name])
     chunks, _ = run(parts, Rollout(chunk=2, generated=8, growth="append"))
-    views = scene.views
+    views, features = scene.views, None if scene.features is None else scene.features[None]
     with torch.no_grad():
-        first = model.encode_references(scene.clean[None], views.take(0, 3, 3))
+        first = model.encode_references(scene.clean[None], views.take(0, 3, 3), features)
         second = model.encode_references(chunks[0].tokens[None], views.take(3, 5, 2), None, first)
         alone = model.encode_references(chunks[0].tokens[None], views.take(3, 5, 2))
-        from reference_model.model import join_caches
-
         cache = join_caches(first, second)
         expected = sample_targets(
             model, FLOW, scene.clean[None, :0], views.take(5, 7, 0), noise[None, 2:], Sampling(2), cache=cache
