@@ -11,7 +11,8 @@ A pair depends on nothing but itself and the height of a strip, which follows fr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
@@ -106,26 +107,32 @@ def _average_pair(
     height, row = x.shape
     reach = len(window.taps) - 1
     rows = max(_SMALLEST_STRIP, _STRIP_ELEMENTS // row - reach)
-    buffers = np.empty((8, min(rows + reach, height), row), np.float32)
-    total = 0.0
-    for top in range(0, height - reach, rows):
+
+    def add(top: int) -> float:
         bottom = min(top + rows, height - reach)
         strip = slice(top, bottom + reach)
-        values = window.columns(_map_strip(x[strip], y[strip], terms, window, buffers[:, : bottom + reach - top]))
+        values = window.columns(_map_strip(x[strip], y[strip], terms, window))
         if weights is not None:
             values *= np.repeat(weights[top:bottom].astype(np.float32), window.channels, axis=1)
-        total += float(values.sum(dtype=np.float64))
+        return float(values.sum(dtype=np.float64))
+
+    total = sum(_map_on_threads(add, range(0, height - reach, rows)))
     windows = (height - reach) * (row // window.channels - reach) if weights is None else float(weights.sum())
     return total / (window.channels * windows)
 
 
-def _map_strip(
-    x: Plane, y: Plane, terms: Terms, window: _Window, buffers: Float32[np.ndarray, "8 height row"]
-) -> Plane:
-    """SSIM on the rows of a strip's windows. At the ends of a row, where no whole window is, the numbers mean nothing.
+def _map_on_threads(function: Callable[[int], float], places: Sequence[int]) -> list[float]:
+    """On as many threads as torch would use: none of a stream's, each of which has a view of its own."""
+    threads = min(torch.get_num_threads(), len(places))
+    if threads == 1:
+        return [function(place) for place in places]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, places))
 
-    What it gives is in the buffers.
-    """
+
+def _map_strip(x: Plane, y: Plane, terms: Terms, window: _Window) -> Plane:
+    """SSIM on the rows of a strip's windows. At the ends of a row, where no window is whole, it means nothing."""
+    buffers: Float32[np.ndarray, "8 height row"] = np.empty((8, *x.shape), np.float32)
     sums, differences, squared_sums, squared_differences, *blurred = buffers
     np.add(x, y, out=sums)
     np.subtract(x, y, out=differences)

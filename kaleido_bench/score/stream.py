@@ -31,6 +31,7 @@ from kaleido_bench.conventions import PSNR_METRICS, Convention
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import WorkItem
 from kaleido_bench.predictions import Run, load_predicted_view
+from kaleido_bench.score.lpips import block_length
 from kaleido_bench.score.masks import Mask, stack_masks
 from kaleido_bench.score.metrics import Scorers
 from kaleido_bench.score.rows import DIGITS, Row
@@ -38,8 +39,8 @@ from kaleido_bench.score.truth import TruthReader
 
 Value = TypeVar("Value")
 
-# Views that meet the metrics at once. On a processor more than one gains nothing and leaves the cache.
-_BATCH_CPU, _BATCH_GPU = 1, 64
+# Views that meet the metrics at once on a GPU. On a processor they are a block of LPIPS, so that no block is filled up.
+_BATCH_GPU = 64
 
 # Of decoded truths that wait for another prediction: 1,300 of 256x256 px.
 _TRUTH_BYTES = 256 << 20
@@ -127,7 +128,7 @@ def stream_jobs(
         The first thing that went wrong in each place. What could not be read fails a run, what could not be scored a
         convention of it.
     """
-    stream = _Stream(jobs, truth, device, batch or (_BATCH_CPU if device.type == "cpu" else _BATCH_GPU))
+    stream = _Stream(jobs, truth, device, batch)
     count = threads or _count_threads(device)
     gathered: dict[int, list[Rows]] = {}
     left = [len(job.item.case.targets) for job in jobs]
@@ -149,7 +150,7 @@ def stream_jobs(
 class _Stream:
     """The state of one stream: what has failed, and the truths that are wanted again."""
 
-    def __init__(self, jobs: Sequence[Job], truth: TruthReader, device: torch.device, batch: int) -> None:
+    def __init__(self, jobs: Sequence[Job], truth: TruthReader, device: torch.device, batch: int | None) -> None:
         self.failures: Failures = {}
         self._jobs, self._device, self._batch = jobs, device, batch
         self._shelf = _Shelf(truth, jobs)
@@ -163,7 +164,7 @@ class _Stream:
         """The threads decode; this one scores what they have decoded."""
         todo = list(self._units())
         work = (partial(self._read_pair, request) for unit in todo for request in unit)
-        pairs = _run_ahead(pool, work, max(ahead, 2 * self._batch))
+        pairs = _run_ahead(pool, work, max(ahead, 2 * (self._batch or _BATCH_GPU)))
         for unit in todo:
             found = self._score_read(unit, [next(pairs) for _ in unit])
             if found is not None:
@@ -173,8 +174,9 @@ class _Stream:
         """Neighbouring views of one size that are scored alike, at most a batch of them."""
         unit: list[_Request] = []
         for place, job in enumerate(self._jobs):
+            most = self._batch or _choose_batch(job.size, self._device)
             for view in job.item.case.targets:
-                if unit and (len(unit) == self._batch or not self._alike(unit[0].job, place)):
+                if unit and (len(unit) == most or not self._alike(unit[0].job, place)):
                     yield unit
                     unit = []
                 unit.append(_Request(place, view))
@@ -349,6 +351,10 @@ def _run_ahead(pool: Executor, work: Iterable[Callable[[], Value]], ahead: int) 
     finally:
         for future in begun:
             future.cancel()
+
+
+def _choose_batch(size: tuple[int, int], device: torch.device) -> int:
+    return block_length(size, device) if device.type == "cpu" else _BATCH_GPU
 
 
 def _count_threads(device: torch.device) -> int:

@@ -38,13 +38,13 @@ def score_all(desk: Desk, tasks: list[Task], **options: int) -> list[Scores | Be
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory, weights_dir: Path) -> bytes:
-    """The scores of a run by itself, one view at a time."""
+    """The scores of a run by itself."""
     desk = set_up(tmp_path_factory.mktemp("plain"), replace=[LPIPS])
     desk.score()
     return read_scores(desk)
 
 
-@pytest.mark.parametrize("options", [{"batch": 64}, {"batch": 3}, {"workers": 2}], ids=str)
+@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 64}, {"batch": 3}, {"workers": 2}], ids=str)
 def test_batches_and_processes_move_no_byte(tmp_path: Path, plain: bytes, options: dict[str, int]) -> None:
     desk = set_up(tmp_path, replace=[LPIPS])
     assert desk.score(**options).scored == 4
@@ -68,7 +68,7 @@ def test_the_way_of_a_gpu_gives_the_same_on_a_processor(
 ) -> None:
     """Threads that decode ahead of batches, and blocks that are filled up: the same functions, tried without a GPU."""
     monkeypatch.setattr(stream._Stream, "score_on_threads", stream._Stream.score_on_device)
-    monkeypatch.setattr(lpips, "_block_length", lambda size, device: 3)
+    monkeypatch.setattr(lpips, "block_length", lambda size, device: 3)
     desk = set_up(tmp_path, replace=[LPIPS])
     desk.score(batch=5)
     assert read_scores(desk) == plain
