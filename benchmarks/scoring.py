@@ -631,7 +631,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nerfbaselines", type=Path, metavar="DIR", help="a checkout of it")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=12, help="pairs a round at 256 px; a third of it at 576 px")
+    parser.add_argument("--count", type=int, default=32, help="pairs a round at 256 px; a quarter of it at 576 px")
     parser.add_argument("--sizes", type=int, nargs="*", default=SIZES)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--gpu", action="store_true")
@@ -656,7 +656,7 @@ def compare(sizes: Sequence[int], count: int, rounds: int, folder: Path | None) 
     nerfbaselines = None if folder is None else load_nerfbaselines(folder, build_lpips_package())
     met: list[bool] = []
     for size in sizes:
-        pairs = read_real_pairs(Path(data_dir), size, count if size < 512 else max(4, count // 3))
+        pairs = read_real_pairs(Path(data_dir), size, count if size < 512 else max(4, count // 4))
         met.append(compare_ssim(pairs, size, rounds, nerfbaselines))
         met.append(compare_all(pairs, size, rounds, nerfbaselines))
     return met

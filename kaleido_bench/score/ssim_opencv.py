@@ -75,10 +75,9 @@ def average_ssim(
     """
     window = _Window(round_window(terms.taps), x.shape[1])
     counts = [None] * len(x) if weights is None else [each[0].numpy() for each in weights]
-    values = [
-        _average_pair(_to_plane(first), _to_plane(second), count, terms, window)
-        for first, second, count in zip(x, y, counts, strict=True)
-    ]
+    values = _map_on_threads(
+        lambda place: _average_pair(_to_plane(x[place]), _to_plane(y[place]), counts[place], terms, window), len(x)
+    )
     return torch.tensor(values, dtype=torch.float64)
 
 
@@ -116,18 +115,18 @@ def _average_pair(
             values *= np.repeat(weights[top:bottom].astype(np.float32), window.channels, axis=1)
         return float(values.sum(dtype=np.float64))
 
-    total = sum(_map_on_threads(add, range(0, height - reach, rows)))
+    total = sum(add(top) for top in range(0, height - reach, rows))
     windows = (height - reach) * (row // window.channels - reach) if weights is None else float(weights.sum())
     return total / (window.channels * windows)
 
 
-def _map_on_threads(function: Callable[[int], float], places: Sequence[int]) -> list[float]:
-    """On as many threads as torch would use: none of a stream's, each of which has a view of its own."""
-    threads = min(torch.get_num_threads(), len(places))
-    if threads == 1:
-        return [function(place) for place in places]
+def _map_on_threads(function: Callable[[int], float], count: int) -> list[float]:
+    """On as many threads as torch would use. Within a pair it would not pay: its strips are too short."""
+    threads = min(torch.get_num_threads(), count)
+    if threads <= 1:
+        return [function(place) for place in range(count)]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, places))
+        return list(pool.map(function, range(count)))
 
 
 def _map_strip(x: Plane, y: Plane, terms: Terms, window: _Window) -> Plane:
