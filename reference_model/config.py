@@ -58,6 +58,9 @@ class ModelConfig:
     see. The paper has temporal windows and gives no size; that a window is cut from the image and shared by all views
     is ours. An image no larger than the window is not cut."""
 
+    window_from: int = 0
+    """Patches of a view from which on it is cut. Below about 500, cutting costs more than it saves (docs/log.md)."""
+
     window_rule: str = "alternate"
     """Which patches a window holds: `local` neighbours (right for video: what moves little stays in its window), `grid`
     patches spread over the whole image (as in MaxViT: corresponding points of distant cameras may be anywhere), or
@@ -121,6 +124,10 @@ class ModelConfig:
     def channels(self) -> int:
         """Values in a token."""
         return self.token_channels or 3 * self.patch**2
+
+    def window_of(self, patches: int) -> int:
+        """The side of the windows that views of so many patches are cut into; 0: not cut."""
+        return self.window if patches > self.window**2 and patches >= self.window_from else 0
 
     @property
     def ray_channels(self) -> int:
@@ -321,7 +328,7 @@ def medium() -> Preset:
     return Preset(
         model=ModelConfig(
             width=768, depth=14, heads=6, mlp_width=2048, patch=8, image_size=256, pose_channels=64, max_views=12,
-            pose="prope", time_channels=16, kv_heads=2, registers=4, window=8,
+            pose="prope", time_channels=16, kv_heads=2, registers=4, window=8, window_from=512,
             keep_references=True,
         ),
         flow=dataclasses.replace(small().flow, shift="resolution-views"),
@@ -347,7 +354,8 @@ def large() -> Preset:
     return Preset(
         model=ModelConfig(
             width=2560, depth=36, heads=20, mlp_width=6912, patch=16, image_size=512, pose_channels=64, max_views=12,
-            pose="prope", time_channels=16, kv_heads=4, registers=8, window=8, feature_channels=768,
+            pose="prope", time_channels=16, kv_heads=4, registers=8, window=8, window_from=512,
+            feature_channels=768,
             features="dinov2:facebook/dinov2-base", codec="taef2", token_channels=128, keep_references=True,
         ),
         flow=dataclasses.replace(medium().flow, prediction="velocity", base_tokens=1024),

@@ -25,7 +25,7 @@ def pair_flops(config: ModelConfig, patches: int, *, across: bool) -> int:
     """Attention of one view's tokens to one view's tokens."""
     tokens = patches + config.registers
     pairs = tokens**2
-    if across and 0 < config.window**2 < patches:
+    if across and config.window_of(patches):
         pairs = patches * (config.window**2 + config.registers) + config.registers * tokens
     return 4 * config.width * pairs
 

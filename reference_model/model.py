@@ -131,7 +131,7 @@ class Kaleido(nn.Module):
                 pose = build_pose_actions(c2w, lift, config.value_action)
             times = torch.zeros_like(c2w[:, :, 0, 0]) if views.times is None else views.times.to(c2w.dtype)
             rest = config.head_channels - config.pose_channels - config.time_channels
-            local, grid = cut_views(rows, columns, config.window)
+            local, grid = cut_views(rows, columns, config.window_of(rows * columns))
             return Places(
                 within=Actions(None, None, positions(config.head_channels)),
                 across=Actions(pose, build_times(times, config.time_channels), positions(rest)),

@@ -59,6 +59,7 @@ class RecordedStepper:
 
     def __init__(self, loss: Loss, parameters: Sequence[Tensor]) -> None:
         self.loss, self.parameters = loss, parameters
+        self.grads = [torch.zeros_like(parameter) for parameter in parameters]
         self.recordings: dict[int, _Recording] = {}
         self.shapes: list[torch.Size] = []
 
@@ -70,20 +71,23 @@ class RecordedStepper:
         if references not in self.recordings:
             self.recordings[references] = self._record(tensors, references)
         recording = self.recordings[references]
+        self._attach_grads()
         for place, value in zip(recording.tensors, tensors, strict=True):
             if place is not None and value is not None:
                 place.copy_(value)
         recording.graph.replay()
         return recording.loss.clone()
 
+    def _attach_grads(self) -> None:
+        """Recordings write where the gradients were, whatever others have put in their place since."""
+        for parameter, grad in zip(self.parameters, self.grads, strict=True):
+            parameter.grad = grad
+
     def _record(self, tensors: StepTensors, references: int) -> _Recording:
         features = None if tensors.features is None else tensors.features.clone()
         tokens, noise, t, c2w, intrinsics, times = (x.clone() for x in tensors[:6])
         own = StepTensors(tokens, noise, t, c2w, intrinsics, times, features)
-        for parameter in self.parameters:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        grads = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        self._attach_grads()
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):
@@ -93,7 +97,7 @@ class RecordedStepper:
         graph = torch.cuda.CUDAGraph()
         # Worlds are drawn and copied on another thread meanwhile: its calls are no part of this.
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-            torch._foreach_zero_(grads)
+            torch._foreach_zero_(self.grads)
             value = self.loss(own, references)
             value.backward()
         return _Recording(graph, own, value.detach())

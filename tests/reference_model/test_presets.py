@@ -209,3 +209,13 @@ def test_the_large_preset_says_the_latents_and_features_it_needs() -> None:
     config = large().model
     assert config.channels == 32 * (config.patch // 8) ** 2  # FLUX.2's 32 latent channels at 1/8 of the size
     assert isinstance(large().flow, FlowConfig) and config.feature_channels == 768
+
+
+def test_views_are_cut_from_the_size_on_where_that_pays() -> None:
+    config = dataclasses.replace(smoke().model, window=2, window_from=17)
+    assert [config.window_of(patches) for patches in (4, 16, 17, 64)] == [0, 0, 2, 2]
+    assert dataclasses.replace(config, window_from=0).window_of(16) == 2
+    assert dataclasses.replace(config, window=0).window_of(10**6) == 0
+    whole = dataclasses.replace(config, window=0, image_size=32)
+    assert forward_flops(config, 1, 1, 16) == forward_flops(whole, 1, 1, 16)
+    assert forward_flops(config, 1, 1, 64) < forward_flops(whole, 1, 1, 64)
