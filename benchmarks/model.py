@@ -38,6 +38,7 @@ from reference_model.flow import build_levels
 from reference_model.kernels import action
 from reference_model.model import Kaleido, Views, count_parameters, make_rooms
 from reference_model.optim import build_optimizers
+from reference_model.recording import RecordedFunction
 from reference_model.sampler import Rollout, Sampling, Scene, integrate, roll_out
 
 
@@ -338,7 +339,7 @@ def measure_gta(machine: Machine, args: argparse.Namespace) -> None:
 def measure_windows(machine: Machine, args: argparse.Namespace) -> None:
     """Attention across views in windows against the full attention it replaces, forward and backward."""
     kind, references = torch.bfloat16 if machine.cuda else torch.float32, torch.tensor(4)
-    cut_from = large().model.window_from
+    cut_from = 0 if machine.toy else large().model.window_from
     for size, side, views, scenes in (
         (128, 8, 8, 32),
         (256, 8, 12, 8),
@@ -406,9 +407,7 @@ def build_sampler(
         if cached:
             remember()
         if graphed and "step" not in kept:
-            from reference_model.kernels.graphs import Graphed
-
-            kept["step"] = Graphed(predict, noise, noise.new_full((noise.shape[0],), 0.5))
+            kept["step"] = RecordedFunction(predict, noise, noise.new_full((noise.shape[0],), 0.5))
         step = kept.get("step", predict)
         levels = build_levels(steps, flow, noise.shape[2], noise.shape[1])
         return integrate(step, noise, levels)  # pyright: ignore[reportArgumentType]

@@ -1,7 +1,9 @@
-"""A training step without its launches: forward and backward are recorded once as a CUDA graph and replayed.
+"""CUDA graphs: kernels that are launched once and replayed, where the host is slower than the device.
 
-A step at width 512 launches some thousand kernels; the host needs longer to launch them than the device to run them
-(docs/log.md). The plain twin is `step_plainly`: the same function, called anew each time.
+`RecordedFunction` is for inference: a denoising step of one target view is some hundred kernels of a few microseconds.
+`RecordedStepper` is for training: forward and backward at width 512 are some thousand, and the host needs longer to
+launch them than the device to run them (docs/log.md); its plain twin is `build_plain_stepper`. Shapes are fixed; what
+is read besides the arguments (weights, caches, cameras) must stay where it is.
 """
 
 from __future__ import annotations
@@ -12,6 +14,36 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+
+def warm_up(call: Callable[[], object], times: int) -> None:
+    """Calls outside the record, on a stream of their own: compiles, and lets libraries choose their kernels."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(times):
+            call()
+    torch.cuda.current_stream().wait_stream(aside)
+
+
+class RecordedFunction:
+    """`function` of tensors, recorded for the examples' shapes; called with others of the same shapes."""
+
+    def __init__(self, function: Callable[..., Tensor], *examples: Tensor) -> None:
+        self.inputs = [example.clone() for example in examples]
+        warm_up(lambda: function(*self.inputs), 3)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            self.output = function(*self.inputs)
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """A copy of the output: it outlives the next call. ValueError for shapes other than the examples'."""
+        for held, given in zip(self.inputs, tensors, strict=True):
+            if held.shape != given.shape:
+                raise ValueError(f"recorded for {tuple(held.shape)}, called with {tuple(given.shape)}")
+            held.copy_(given)
+        self.graph.replay()
+        return self.output.clone()
 
 
 class StepTensors(NamedTuple):
@@ -88,12 +120,7 @@ class RecordedStepper:
         tokens, noise, t, c2w, intrinsics, times = (x.clone() for x in tensors[:6])
         own = StepTensors(tokens, noise, t, c2w, intrinsics, times, features)
         self._attach_grads()
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            for _ in range(2):  # compiles, and lets libraries choose their kernels
-                self.loss(own, references).backward()
-        torch.cuda.current_stream().wait_stream(aside)
+        warm_up(lambda: self.loss(own, references).backward(), 2)
         graph = torch.cuda.CUDAGraph()
         # Worlds are drawn and copied on another thread meanwhile: its calls are no part of this.
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):

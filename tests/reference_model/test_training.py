@@ -15,7 +15,7 @@ from reference_model.held_out import HELD_OUT_SEED, nearest_reference, psnr, ren
 from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon, learning_rate_factor
-from reference_model.recording import StepTensors, build_stepper
+from reference_model.recording import RecordedFunction, StepTensors, build_stepper
 from reference_model.train import build_loss, override, stage_at, train
 
 
@@ -190,3 +190,16 @@ def test_a_recorded_step_is_the_step() -> None:
         assert sum(float(g.abs().sum()) for g in grads) > 0
         for a, b in zip(grads, found, strict=True):
             assert torch.allclose(a, b, atol=2e-3 * float(a.abs().max()) + 1e-7)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="CUDA graphs need a GPU")
+def test_a_recorded_function_is_the_function() -> None:
+    """At other values than it was recorded with; an answer is not overwritten by the next; other shapes are refused."""
+    layer = nn.Linear(8, 8).cuda().requires_grad_(False)
+    first, second = torch.randn(2, 4, 8, device="cuda").unbind(0)
+    recorded = RecordedFunction(lambda x: layer(x).relu(), torch.zeros(4, 8, device="cuda"))
+    answers = [recorded(x) for x in (first, second)]
+    for answer, x in zip(answers, (first, second), strict=True):
+        assert torch.allclose(answer, layer(x).relu())
+    with pytest.raises(ValueError, match=r"recorded for \(4, 8\), called with \(5, 8\)"):
+        recorded(torch.zeros(5, 8, device="cuda"))
