@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from kaleido_bench.data.readers import build_reader
+from kaleido_bench.data.scenes import find_mask_source
 from kaleido_bench.lint import find_unknown_views
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 
@@ -25,8 +26,8 @@ def load_script() -> ModuleType:
 
 build_real = load_script()
 NAMES = [draft.name for draft in build_real.DRAFTS]
-FEW = [name for name in NAMES if name.endswith("-few")]
-MANY = [name for name in NAMES if name.endswith("-many")]
+FEW = [draft.name for draft in build_real.DRAFTS if draft.regime == "few-view"]
+MANY = [draft.name for draft in build_real.DRAFTS if draft.regime == "many-view"]
 
 
 @pytest.fixture(params=NAMES)
@@ -79,7 +80,7 @@ def test_few_view_targets_stay_and_are_few(name: str) -> None:
     assert all(len(targets) == 1 for targets in by_scene.values())
 
 
-@pytest.mark.parametrize("name", ["real/objects-few", "real/scenes-few"])
+@pytest.mark.parametrize("name", ["real/objects-few", "real/objects-masked", "real/scenes-few"])
 def test_our_own_references_are_nested(name: str) -> None:
     cases = load_protocol(name).cases_by_id
     for scene in {case.scene for case in cases.values()}:
@@ -121,3 +122,27 @@ def test_dtu_leaves_out_bad_light() -> None:
         for case in load_protocol(name).cases:
             if case.scene == "dtu_scan24":
                 assert not bad & {*case.references, *case.targets}
+
+
+def test_masked_objects_are_those_of_objects_few_that_have_masks(data_dir: Path) -> None:
+    masked, full = load_protocol("real/objects-masked"), load_protocol("real/objects-few")
+    scenes = {case.scene for case in masked.cases}
+    assert masked.cases == tuple(case for case in full.cases if case.scene in scenes)
+    reader = build_reader("transforms")
+    for name in {case.scene for case in full.cases}:
+        scene = reader.load_scene(data_dir / "scenes", name)
+        sources = {find_mask_source(view, full.protocol.preparation) for view in scene.views.values()}
+        assert (None not in sources) == (name in scenes), name
+
+
+def test_mask_files_are_pinned_where_the_foreground_is_scored() -> None:
+    """An alpha channel is pinned with its image."""
+    for name in NAMES:
+        loaded = load_protocol(name)
+        images, masks = loaded.index.image_sha256, loaded.index.mask_sha256
+        if "psnr-fg" in loaded.protocol.metrics:
+            assert {scene: set(views) for scene, views in masks.items()} == {
+                scene: set(images[scene]) for scene in ("dtu_scan24", "nerd_gold_cape")
+            }
+        else:
+            assert masks == {}
