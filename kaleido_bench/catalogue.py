@@ -57,19 +57,19 @@ def list_catalogue(folder: Path | None = None) -> list[ProtocolSummary]:
 
 def summarise_protocol(path: Path) -> ProtocolSummary:
     """Loads and counts one protocol. Raises BenchError."""
-    from kaleido_bench.protocol import PendingIndex, fields_hash, load_protocol, read_protocol
+    from kaleido_bench.protocol import ALL_OTHERS, PendingIndex, fields_hash, load_protocol, read_protocol
 
     protocol = read_protocol(path).protocol
     if not isinstance(protocol.index, PendingIndex):
         return _summarise_loaded(load_protocol(path))
     expected = protocol.index.expected
-    counts = () if isinstance(protocol.reference_counts, str) else protocol.reference_counts
-    cases = None if expected.scenes is None else expected.scenes * len(counts)
-    known = expected.scenes is not None and expected.targets is not None
-    targets = expected.scenes * sum(expected.targets or ()) if known and expected.scenes is not None else None
-    return _summary(
-        protocol, tuple(map(str, counts)), expected.scenes, cases, targets, ids="pending", digest=fields_hash(protocol)
-    )
+    counts = protocol.reference_counts
+    labels = (ALL_OTHERS,) if isinstance(counts, str) else tuple(map(str, counts))
+    cases = targets = None
+    if expected.scenes is not None:
+        cases = expected.scenes * len(labels)
+        targets = None if expected.targets is None else expected.scenes * sum(expected.targets)
+    return _summary(protocol, labels, expected.scenes, cases, targets, ids="pending", digest=fields_hash(protocol))
 
 
 def render_summary(root: Path) -> bytes:

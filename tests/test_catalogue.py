@@ -65,3 +65,5 @@ def test_pending_protocols_say_what_is_known() -> None:
     hard = listed["seva/wildrgbd-oh"]
     assert (hard.ids, hard.scenes, hard.cases, hard.targets) == ("pending", 20, 40, 20 * (18 + 15))
     assert (listed["seva/llff-r"].scenes, listed["seva/llff-r"].targets) == (8, None)
+    dense = listed["mipnerf360/dense"]
+    assert (dense.references, dense.scenes, dense.cases) == (("all",), 9, 9)

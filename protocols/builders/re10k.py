@@ -46,6 +46,7 @@ def build(splits: Path) -> list[Draft]:
         *build_latentsplat(splits),
         *build_mvsplat360(splits),
         *build_depthsplat(splits),
+        *build_seva(splits),
     ]
 
 
@@ -263,5 +264,38 @@ def build_depthsplat(splits: Path) -> list[Draft]:
                 VANISHING,
             ),
             **PAIR,
+        )
+    )
+
+
+def build_seva(splits: Path) -> list[Draft]:
+    """SEVA's entry `re10k-pixelsplat`: of its seventeen the one whose ids are all published outside its archive."""
+    return with_twin(
+        Draft(
+            name="seva/re10k-p",
+            title="SEVA, RealEstate10K P (pixelSplat's pairs)",
+            level="scene",
+            regime="few-view",
+            data=RE10K,
+            preparation=prepare(256, filter="box", background="white", alpha="composite"),
+            convention="seva",
+            cases=position_cases(load_entries(splits / PIXELSPLAT / "evaluation_index_re10k.json")),
+            sources=(
+                RE10K_SOURCE,
+                PIXELSPLAT_SOURCE.format(file="evaluation_index_re10k.json"),
+                "preparation: Stability-AI/stable-virtual-camera, benchmark/README.md",
+                "counts (6,474 scenes, 2 inputs, 3 targets): SEVA (Zhou et al. 2025, arXiv 2503.14489), Table 7",
+                "metrics: Stability-AI/stable-virtual-camera#53",
+            ),
+            problems=(
+                "SEVA predicts at 576x576 and resizes to 256x256 before metrics; here predictions are made at 256x256.",
+                "SEVA resizes by torch's area filter, which averages whole pixels; ours (box) weighs pixels that it "
+                "cuts.",
+                "No metric code was published: see `kbench metrics show seva` for what nobody knows of the convention.",
+                "The rows of other methods are the means of their own papers, at their own preparation.",
+                VANISHING,
+            ),
+            metrics=("psnr", "ssim", "lpips-alex"),
+            index_of="re10k/pixelsplat-2v",
         )
     )

@@ -20,7 +20,8 @@ FOLDERS = ("re10k", "acid", "dl3dv", "co3d", "dtu", "llff", "nerf-synthetic", "g
 ON_DISK = ("mipnerf360", "tnt", "rtmv")
 """Folders of protocols that wait for the files of their data set, and of no others."""
 
-NAMES = [name for name in find_protocols() if name.split("/")[0] in (*FOLDERS, *ON_DISK)]
+FROZEN_OF_SEVA = ("seva/re10k-p", "seva/re10k-p-strict-novel")
+NAMES = [name for name in find_protocols() if name.split("/")[0] in (*FOLDERS, *ON_DISK) or name in FROZEN_OF_SEVA]
 PENDING = [name for name in NAMES if isinstance(read_protocol(name).protocol.index, PendingIndex)]
 SHIPPED = [name for name in NAMES if name not in PENDING]
 STRICT = "-strict-novel"
@@ -84,6 +85,7 @@ LEAKS = {
     "re10k/pixelsplat-2v-video": Leak(12_948, 434_102, 6_474, 6_474),
     "re10k/latentsplat-intra": Leak(608, 19_422, 598, 6_474),
     "re10k/mvsplat360-inter-14t": Leak(11_011, 90_636, 6_411, 6_474),
+    "seva/re10k-p": Leak(583, 19_422, 575, 6_474),
     "re10k/depthsplat-6v-video": Leak(9_600, 415_540, 1_600, 1_600),
     "acid/pixelsplat-2v": Leak(135, 4_785, 132, 1_595),
     "acid/pixelsplat-2v-video": Leak(3_190, 120_046, 1_595, 1_595),
