@@ -38,6 +38,10 @@ class LoadedModel(NamedTuple):
     def max_views(self) -> int:
         return self.preset.model.max_views
 
+    def plan_rollout(self, chunk: int = 4) -> Rollout:
+        """Independent chunks that see as many references as one training sequence could hold."""
+        return Rollout(chunk=chunk, references=max(self.max_views - 1, 1))
+
 
 def load_model(variant: str | Path = "tiny", device: str = "cpu") -> LoadedModel:
     """Load shipped weights by name, or a checkpoint folder. FileNotFoundError or ValueError say what is wrong."""
@@ -128,7 +132,7 @@ def render_views(
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)).to(device)
     rendered = torch.empty(shape[0], 3, height, width)
     keep = config.keep_references if cached is None else cached
-    plan = rollout or Rollout(chunk=chunk, references=max(loaded.max_views - 1, 1))
+    plan = rollout or loaded.plan_rollout(chunk)
 
     def generate() -> Iterator[Chunk]:
         way = sampling or Sampling(steps=steps)

@@ -15,21 +15,31 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reference_model.config import FlowConfig
-from reference_model.flow import build_levels, to_clean, to_velocity
+from reference_model.config import FlowConfig, check_choice
+from reference_model.flow import SCHEDULES, build_levels, to_clean, to_velocity
 from reference_model.model import Cache, Kaleido, Views, join_caches, make_rooms, take_views
 from reference_model.positions import pose_distances
 
 Denoiser = Callable[[Float[Tensor, "b target n channels"], Float[Tensor, " b"]], Float[Tensor, "b target n channels"]]
 
 
+SOLVERS = ("euler", "heun")
+GROWTHS = ("reencode", "append")
+
+
 class Sampling(NamedTuple):
     """How one set of targets is sampled."""
 
     steps: int = 1
-    solver: str = "euler"  # or heun: two predictions a step, second order
+    solver: str = "euler"  # SOLVERS; heun: two predictions a step but for the last, second order
     schedule: str = "shifted"  # flow.SCHEDULES
     guidance: float = 1.0  # of v = v_0 + s (v_r - v_0), with and without references; 1: one prediction, unguided
+
+    @property
+    def evaluations(self) -> int:
+        """How often the network predicts one set of targets."""
+        predictions = self.steps if self.solver == "euler" else 2 * self.steps - 1
+        return predictions * (1 if self.guidance == 1 else 2)
 
 
 class Rollout(NamedTuple):
@@ -38,13 +48,32 @@ class Rollout(NamedTuple):
     chunk: int = 4  # targets made together
     order: str = "given"  # ORDERS
     references: int = 7  # at most so many, the nearest to the chunk
-    generated: int = (
-        0  # and so many of the views generated before it, the nearest; 0: chunks know nothing of each other
-    )
-    growth: str = "reencode"
+    generated: int = 0
+    """At most so many of the views generated before it, the nearest; 0: chunks know nothing of each other."""
+
+    growth: str = "reencode"  # GROWTHS
     """How generated views join the references: `reencode` (each chunk's conditions are computed anew, all seeing all,
     as in training) or `append` (once, seeing what was there before, which does not see them; cheaper, and a view that
     was left out once is gone)."""
+
+
+def check_sampling(sampling: Sampling, flow: FlowConfig) -> None:
+    """Raises ValueError for what does not exist, and for guidance of a model never trained without references."""
+    check_choice("solver", sampling.solver, SOLVERS)
+    check_choice("schedule", sampling.schedule, tuple(SCHEDULES))
+    if sampling.steps < 1:
+        raise ValueError(f"{sampling.steps} steps: at least 1 is needed")
+    if sampling.guidance != 1 and not flow.reference_dropout:
+        raise ValueError(f"guidance {sampling.guidance}: this model was not trained without references; expected 1")
+
+
+def check_rollout(rollout: Rollout) -> None:
+    """Raises ValueError for what does not exist, and for numbers that leave a chunk nothing to make or to see."""
+    check_choice("order", rollout.order, tuple(ORDERS))
+    check_choice("growth", rollout.growth, GROWTHS)
+    for name, least in (("chunk", 1), ("references", 1), ("generated", 0)):
+        if getattr(rollout, name) < least:
+            raise ValueError(f"{name} {getattr(rollout, name)}: expected at least {least}")
 
 
 def integrate(
@@ -58,8 +87,7 @@ def integrate(
 
     Raises ValueError for an unknown solver.
     """
-    if solver not in ("euler", "heun"):
-        raise ValueError(f"solver {solver!r}: expected euler or heun")
+    check_choice("solver", solver, SOLVERS)
     x = noise
     for t, following in pairwise(levels):
         predicted = denoise(x, x.new_full((x.shape[0],), t))
@@ -121,10 +149,9 @@ def sample_targets(
         views: the cameras of references and targets.
         cache: `model.encode_references` of the references; without it they pass through the model at every step.
 
-    Raises ValueError where guidance is asked of a model that was never trained without references.
+    Raises ValueError: `check_sampling`.
     """
-    if sampling.guidance != 1 and not flow.reference_dropout:
-        raise ValueError(f"guidance {sampling.guidance}: this model was not trained without references; expected 1")
+    check_sampling(sampling, flow)
     denoise = build_denoiser(model, clean, views, features, cache)
     if sampling.guidance != 1:
         alone = views.take(views.references, views.c2w.shape[1], 0)
@@ -216,8 +243,6 @@ class Conditions:
     """
 
     def __init__(self, model: Kaleido, scene: Scene, rollout: Rollout, *, cached: bool) -> None:
-        if rollout.growth not in ("reencode", "append"):
-            raise ValueError(f"growth {rollout.growth!r}: expected reencode or append")
         self.model, self.scene, self.rollout = model, scene, rollout
         self.cached = cached and not model.config.references_see_targets
         if rollout.growth == "append" and rollout.generated and (not self.cached or len(model.encoder)):
@@ -307,11 +332,11 @@ def roll_out(
     Args:
         cached: keep keys and values of what a chunk sees over its steps and the next chunks. Off, and where references
             see targets, the whole sequence passes through the model at each step; the results are equal.
+
+    Raises ValueError: `check_sampling`, `check_rollout`, and where `append` has no cache that can grow.
     """
-    if rollout.order not in ORDERS or rollout.chunk < 1:
-        raise ValueError(
-            f"chunks of {rollout.chunk} in order {rollout.order!r}: expected at least 1, of {', '.join(ORDERS)}"
-        )
+    check_sampling(sampling, flow)
+    check_rollout(rollout)
     first, c2w = scene.views.references, scene.views.c2w[0]
     order = ORDERS[rollout.order](c2w[:first], c2w[first:])
     conditions = Conditions(model, scene, rollout, cached=cached)

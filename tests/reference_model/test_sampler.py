@@ -354,7 +354,9 @@ def test_a_noise_prediction_says_nothing_at_pure_noise() -> None:
 @pytest.mark.parametrize(
     ("rollout", "word"),
     [
-        (Rollout(chunk=0), "at least 1"),
+        (Rollout(chunk=0), "chunk 0: expected at least 1"),
+        (Rollout(references=0), "references 0: expected at least 1"),
+        (Rollout(generated=-1), "generated -1: expected at least 0"),
         (Rollout(order="backwards"), "trajectory"),
         (Rollout(growth="double"), "reencode"),
     ],

@@ -8,7 +8,8 @@ the pixels: the model is told of the unequal focal lengths. On 5 real scenes at 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,7 @@ from kaleido_bench.predict.adapters.interface import (
 
 if TYPE_CHECKING:
     from reference_model.inference import LoadedModel
+    from reference_model.sampler import Rollout, Sampling
 
 # Raised when a change here, or in how the reference model infers, moves a pixel under the same weights.
 CODE_VERSION = "1"
@@ -40,23 +42,32 @@ class Kaleido:
 
     capabilities = Capabilities(per_scene=False, generative=True, max_references=None)
 
-    def __init__(self, variant: str, model: LoadedModel, steps: int) -> None:
-        self.variant, self.model, self.steps = variant, model, steps
+    def __init__(self, variant: str, model: LoadedModel, sampling: Sampling, rollout: Rollout) -> None:
+        self.variant, self.model, self.sampling, self.rollout = variant, model, sampling, rollout
 
     def describe(self) -> AdapterCard:
-        side = self.model.image_size
-        settings = {"steps": self.steps, "image_size": side, "fit": "stretch, lanczos in, bicubic out"}
         return build_card(
             "kaleido",
             variant=self.variant,
             code_version=CODE_VERSION,
             weights_sha256=self.model.weights_sha256,
-            settings=settings,
+            settings={
+                "steps": self.sampling.steps,
+                "image_size": self.model.image_size,
+                "fit": "stretch, lanczos in, bicubic out",
+                **self._list_changes(),
+            },
             training_data=self.model.training_data,
             parameters=sum(parameter.numel() for parameter in self.model.model.parameters()),
-            # One pass a step: `sample_targets` uses no guidance. A chunk of targets is answered together.
-            function_evaluations=self.steps,
+            # A chunk of targets is answered together, so how many it has does not enter.
+            function_evaluations=self.sampling.evaluations,
         )
+
+    def _list_changes(self) -> dict[str, str | int | float]:
+        """The settings that are not at their defaults: predictions made before one existed keep their fingerprint."""
+        given = {**self.sampling._asdict(), **self.rollout._asdict()}
+        usual = {**type(self.sampling)()._asdict(), **self.model.plan_rollout()._asdict(), "steps": given["steps"]}
+        return {name: value for name, value in given.items() if value != usual[name]}
 
     def predict(
         self, references: ReferenceViews, targets: TargetCameras, generator: np.random.Generator
@@ -72,7 +83,8 @@ class Kaleido:
             self.model,
             torch.as_tensor(images),
             *(torch.as_tensor(array) for array in (near.c2w, near.K, far.c2w, far.K)),
-            steps=self.steps,
+            sampling=self.sampling,
+            rollout=self.rollout,
             seed=int(generator.integers(2**63)),
         )
         back = Square(targets.cameras.width, targets.cameras.height, self.model.image_size)
@@ -114,13 +126,41 @@ def _resize(
     return prepare_image(image, Camera(np.eye(4), np.eye(3), width, height), None, plan, WHERE).image
 
 
-def read_steps(text: str) -> int:
-    """The `steps` argument. Raises BenchError when it is no whole number from 1."""
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
+def read_count(name: str, text: str, least: int = 1) -> int:
+    """A whole number among the arguments. Raises BenchError when it is none, or less than the least."""
+    if not text.isascii() or not text.isdigit() or int(text) < least:
         raise BenchError(
-            "--model-arg steps", f"{text!r}", expected="a whole number from 1", fix="Try steps=1 or steps=8."
+            f"--model-arg {name}", f"{text!r}", expected=f"a whole number from {least}", fix=f"Try {name}={least}."
         )
     return int(text)
+
+
+def read_guidance(text: str) -> float:
+    """Raises BenchError for what is no finite number from 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or value < 0:
+        raise BenchError(
+            "--model-arg guidance", f"{text!r}", expected="a number from 0", fix="1 is no guidance; try guidance=2."
+        )
+    return value
+
+
+# Of reference_model.sampler's Sampling and Rollout; what a name is a choice of, that module checks.
+SAMPLING: Mapping[str, Callable[[str], object]] = {
+    "steps": lambda text: read_count("steps", text),
+    "solver": str,
+    "schedule": str,
+    "guidance": read_guidance,
+}
+ROLLOUT: Mapping[str, Callable[[str], object]] = {
+    "chunk": lambda text: read_count("chunk", text),
+    "order": str,
+    "references": lambda text: read_count("references", text),
+    "generated": lambda text: read_count("generated", text, 0),
+}
 
 
 def find_shipped_weights() -> list[str]:
@@ -135,8 +175,10 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
     Raises:
         BenchError: no such weights, weights that cannot be read, or a bad argument.
     """
-    steps = read_steps(args["steps"]) if "steps" in args else None
+    sampling_fields = {name: read(args[name]) for name, read in SAMPLING.items() if name in args}
+    rollout_fields = {name: read(args[name]) for name, read in ROLLOUT.items() if name in args}
     from reference_model.inference import DEFAULT_STEPS, load_model
+    from reference_model.sampler import Sampling, check_rollout, check_sampling
 
     name = variant or "tiny"
     try:
@@ -145,4 +187,13 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
         raise BenchError(
             f"--model kaleido@{name}", str(error), expected="weights of the reference model", fix="Try kaleido@tiny."
         ) from error
-    return Kaleido(name, model, DEFAULT_STEPS if steps is None else steps)
+    sampling = Sampling(DEFAULT_STEPS)._replace(**sampling_fields)
+    rollout = model.plan_rollout()._replace(**rollout_fields)
+    try:
+        check_sampling(sampling, model.preset.flow)
+        check_rollout(rollout)
+    except ValueError as error:
+        raise BenchError(
+            f"--model kaleido@{name}", str(error), expected="settings of its sampler", fix="Correct --model-arg."
+        ) from error
+    return Kaleido(name, model, sampling, rollout)

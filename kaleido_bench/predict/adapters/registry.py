@@ -53,7 +53,16 @@ ADAPTERS: Mapping[str, AdapterEntry] = {
     "kaleido": AdapterEntry(
         "kaleido_bench.predict.adapters.kaleido:build",
         "the reference model: a rectified-flow transformer over reference and target views",
-        {"steps": "Euler steps of the sampler, a whole number from 1"},
+        {
+            "steps": "steps of the sampler, a whole number from 1 (default 1)",
+            "solver": "euler, or heun: two passes a step but for the last",
+            "schedule": "where the steps lie: shifted, or quantiles of the levels of training",
+            "guidance": "of a model trained with reference dropout, two passes a step; 1 is none",
+            "chunk": "targets made together (default 4)",
+            "order": "of the targets: given, nearest or trajectory",
+            "references": "at most so many a chunk, the nearest (default: as many as in training)",
+            "generated": "at most so many views made before that a chunk sees, the nearest (default 0)",
+        },
         "tiny, or a checkpoint folder",
         "tiny",
     ),

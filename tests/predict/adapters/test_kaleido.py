@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +13,20 @@ import torch
 
 from kaleido_bench.data.cameras import Camera, Cameras, project, stack_cameras, unstack_cameras
 from kaleido_bench.errors import BenchError
-from kaleido_bench.predict.adapters import ReferenceViews, TargetCameras, build_adapter, resolve_model
-from kaleido_bench.predict.adapters.kaleido import Kaleido, Square, build, read_steps
+from kaleido_bench.predict.adapters import (
+    ADAPTERS,
+    AdapterCard,
+    ReferenceViews,
+    TargetCameras,
+    build_adapter,
+    resolve_model,
+)
+from kaleido_bench.predict.adapters.kaleido import Kaleido, Square, build
 from reference_model import inference
 from reference_model.checkpoint import write_checkpoint
-from reference_model.config import smoke
+from reference_model.config import Preset, smoke
 from reference_model.model import Kaleido as ReferenceModel
+from reference_model.sampler import Rollout, Sampling
 
 
 class StandIn(NamedTuple):
@@ -26,6 +36,14 @@ class StandIn(NamedTuple):
     weights_sha256: str = "0" * 64
     training_data: tuple[str, ...] = ("worlds",)
     model: torch.nn.Module = torch.nn.Linear(3, 2)
+    preset: Preset = smoke()
+
+    def plan_rollout(self) -> Rollout:
+        return Rollout(references=3)
+
+
+def adapt(steps: int = 4, *, model: StandIn = StandIn(), rollout: Rollout | None = None, **fields: Any) -> Kaleido:
+    return Kaleido("tiny", model, Sampling(steps, **fields), rollout or model.plan_rollout())  # type: ignore[arg-type]
 
 
 def camera(width: int, height: int, x: float = 0.0) -> Camera:
@@ -52,10 +70,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     recorded: list[dict[str, Any]] = []
 
     def render_views(
-        model: StandIn, images: torch.Tensor, *cameras: torch.Tensor, steps: int, seed: int
+        model: StandIn, images: torch.Tensor, *cameras: torch.Tensor, sampling: Sampling, rollout: Rollout, seed: int
     ) -> torch.Tensor:
         names = ("reference_c2w", "reference_K", "target_c2w", "target_K")
-        recorded.append({"images": images, **dict(zip(names, cameras, strict=True)), "steps": steps, "seed": seed})
+        way = {"sampling": sampling, "rollout": rollout, "seed": seed}
+        recorded.append({"images": images, **dict(zip(names, cameras, strict=True)), **way})
         return images[:1].repeat(cameras[2].shape[0], 1, 1, 1)
 
     monkeypatch.setattr(inference, "render_views", render_views)
@@ -65,7 +84,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("width", "height"), [(16, 16), (48, 48), (48, 30), (29, 47), (8, 8)])
 def test_a_smooth_image_survives_the_way_there_and_back(calls: list[dict[str, Any]], width: int, height: int) -> None:
     references, targets = request(width, height)
-    predicted = Kaleido("tiny", StandIn(), 4).predict(references, targets, np.random.default_rng(5))  # type: ignore[arg-type]
+    predicted = adapt().predict(references, targets, np.random.default_rng(5))
     assert predicted.shape == (3, height, width, 3)
     assert predicted.dtype == np.uint8
     margin = 4 if max(width, height) > 16 else 0
@@ -78,7 +97,7 @@ def test_the_model_gets_squares_of_its_size_in_its_range_and_the_seed_of_the_gen
     calls: list[dict[str, Any]],
 ) -> None:
     references, targets = request(48, 30)
-    adapter = Kaleido("tiny", StandIn(), 4)  # type: ignore[arg-type]
+    adapter = adapt()
     adapter.predict(references, targets, np.random.default_rng(5))
     adapter.predict(references, targets, np.random.default_rng(5))
     adapter.predict(references, targets, np.random.default_rng(6))
@@ -86,7 +105,7 @@ def test_the_model_gets_squares_of_its_size_in_its_range_and_the_seed_of_the_gen
     assert first["images"].shape == (2, 3, 16, 16)
     assert first["images"].dtype == torch.float32
     assert float(first["images"].min()) >= 0 and float(first["images"].max()) <= 1
-    assert first["steps"] == 4
+    assert first["sampling"] == Sampling(4) and first["rollout"] == Rollout(references=3)
     assert first["seed"] == again["seed"] != other["seed"]
     torch.testing.assert_close(first["target_c2w"].numpy(), targets.cameras.c2w, rtol=0, atol=0)
 
@@ -104,25 +123,107 @@ def test_K_moves_with_the_pixels(width: int, height: int) -> None:
 
 
 def test_the_card_names_weights_settings_and_training_data() -> None:
-    card = Kaleido("tiny", StandIn(), 4).describe()  # type: ignore[arg-type]
+    card = adapt(4).describe()
     assert (card.name, card.variant, card.weights_sha256, card.training_data) == (
         "kaleido",
         "tiny",
         "0" * 64,
         ("worlds",),
     )
-    assert card.settings["steps"] == 4
-    assert "stretch" in str(card.settings["fit"])
+    assert card.settings == {"steps": 4, "image_size": 16, "fit": "stretch, lanczos in, bicubic out"}
     assert (card.parameters, card.function_evaluations) == (3 * 2 + 2, 4)
-    fewer = Kaleido("tiny", StandIn(), 2).describe()  # type: ignore[arg-type]
-    retrained = Kaleido("tiny", StandIn(weights_sha256="1" * 64), 4).describe()  # type: ignore[arg-type]
-    assert len({card.fingerprint, fewer.fingerprint, retrained.fingerprint}) == 3
+    retrained = adapt(model=StandIn(weights_sha256="1" * 64)).describe()
+    assert len({card.fingerprint, adapt(2).describe().fingerprint, retrained.fingerprint}) == 3
+
+
+def test_the_shipped_model_has_the_fingerprint_of_its_committed_predictions() -> None:
+    """Settings that came later are left out of it while they are at their defaults."""
+    root = Path(__file__).parents[3] / "leaderboards/quickstart/results"
+    committed = [json.loads(path.read_text())["model"] for path in root.glob("*.json")]
+    expected = {model["fingerprint"] for model in committed if model["model"] == "kaleido@tiny"}
+    assert expected == {build_adapter(resolve_model("kaleido@tiny"), {}, "cpu").describe().fingerprint}
+
+
+SETTINGS: dict[str, tuple[str, int | str | float]] = {
+    "solver": ("heun", "heun"),
+    "schedule": ("quantiles", "quantiles"),
+    "guidance": ("1.5", 1.5),
+    "chunk": ("2", 2),
+    "order": ("nearest", "nearest"),
+    "references": ("2", 2),
+    "generated": ("2", 2),
+}
+
+
+def test_every_setting_reaches_the_card_and_the_fingerprint(guided: Path) -> None:
+    def describe(**args: str) -> AdapterCard:
+        return build_adapter(resolve_model(f"kaleido@{guided}"), args, "cpu").describe()
+
+    assert {"steps", *SETTINGS} == set(ADAPTERS["kaleido"].arguments or ())
+    plain, found = describe(steps="3"), set[str]()
+    for name, (text, value) in SETTINGS.items():
+        card = describe(steps="3", **{name: text})
+        assert dict(card.settings) == {**plain.settings, name: value}
+        found.add(card.fingerprint)
+    assert len(found | {plain.fingerprint}) == len(SETTINGS) + 1
+    usual = {
+        "solver": "euler",
+        "schedule": "shifted",
+        "guidance": "1",
+        "chunk": "4",
+        "order": "given",
+        "generated": "0",
+    }
+    assert describe(steps="3", **usual).fingerprint == plain.fingerprint  # said, and the same
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {},
+        {"steps": "3"},
+        {"steps": "3", "solver": "heun"},
+        {"steps": "2", "guidance": "2"},
+        {"steps": "3", "solver": "heun", "guidance": "2", "schedule": "quantiles"},
+        {"steps": "2", "chunk": "1", "order": "nearest", "generated": "1"},
+    ],
+    ids=lambda args: "-".join(args) or "defaults",
+)
+def test_the_function_evaluations_said_are_those_done(guided: Path, args: dict[str, str]) -> None:
+    """Counted at the network, over the targets that each pass answers."""
+    adapter = build_adapter(resolve_model(f"kaleido@{guided}"), args, "cpu")
+    assert isinstance(adapter, Kaleido)
+    answered: list[int] = []
+    adapter.model.model.register_forward_hook(lambda module, inputs, output: answered.append(output.shape[1]))
+    references, targets = request(32, 32)
+    images = adapter.predict(references, targets, np.random.default_rng(0))
+    assert sum(answered) / len(images) == adapter.describe().function_evaluations
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "", "\u0663"])
-def test_steps_that_are_none(text: str) -> None:
-    with pytest.raises(BenchError, match="whole number from 1"):
-        read_steps(text)
+@pytest.mark.parametrize("name", ["steps", "chunk", "references"])
+def test_counts_that_are_none(name: str, text: str) -> None:
+    with pytest.raises(BenchError, match=f"--model-arg {name}.*whole number from 1"):
+        build("tiny", {name: text}, "cpu")
+
+
+@pytest.mark.parametrize(
+    ("args", "word"),
+    [
+        ({"guidance": "nan"}, "a number from 0"),
+        ({"guidance": "-1"}, "a number from 0"),
+        ({"guidance": "much"}, "a number from 0"),
+        ({"guidance": "2"}, "not trained without references"),
+        ({"generated": "-1"}, "whole number from 0"),
+        ({"solver": "rk4"}, "euler, heun"),
+        ({"schedule": "cosine"}, "shifted, quantiles"),
+        ({"order": "backwards"}, "given, nearest, trajectory"),
+    ],
+)
+def test_settings_that_the_sampler_does_not_have(args: dict[str, str], word: str) -> None:
+    """Refused before anything is predicted."""
+    with pytest.raises(BenchError, match=word):
+        build("tiny", args, "cpu")
 
 
 def test_unknown_weights() -> None:
@@ -141,8 +242,11 @@ def test_a_checkpoint_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_arguments_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "load_model", lambda variant, device: StandIn())
-    assert build(None, {}, "cpu").steps == inference.DEFAULT_STEPS
-    assert build("tiny", {"steps": "7"}, "cpu").steps == 7
+    plain = build(None, {}, "cpu")
+    assert (plain.sampling, plain.rollout) == (Sampling(inference.DEFAULT_STEPS), Rollout(references=3))
+    given = build("tiny", {"steps": "7", "order": "nearest", "generated": "2"}, "cpu")
+    assert given.sampling == Sampling(7)
+    assert given.rollout == Rollout(order="nearest", references=3, generated=2)
 
 
 def test_cameras_of_the_squares_are_stacked_in_order() -> None:
@@ -151,18 +255,27 @@ def test_cameras_of_the_squares_are_stacked_in_order() -> None:
     np.testing.assert_array_equal(moved.c2w, cameras.c2w)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(folder: Path, preset: Preset) -> Path:
     """A checkpoint of the real model, small and untrained."""
-    preset = smoke()
     torch.manual_seed(0)
     model = ReferenceModel(preset.model)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))  # what starts at zero would hide what it multiplies
-    folder = tmp_path_factory.mktemp("checkpoint")
     write_checkpoint(folder, model.state_dict(), preset, {"training_data": ["worlds"]})
     return folder
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return store(tmp_path_factory.mktemp("checkpoint"), smoke())
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that knows what it is to have no references."""
+    flow = dataclasses.replace(smoke().flow, reference_dropout=0.1)
+    return store(tmp_path_factory.mktemp("guided"), dataclasses.replace(smoke(), flow=flow))
 
 
 @pytest.mark.parametrize(("width", "height"), [(32, 32), (40, 24)])
