@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 import typer
 
 from kaleido_bench.cli.options import Json
-from kaleido_bench.cli.printing import format_rows, print_json
+from kaleido_bench.cli.printing import fold_text, format_rows, print_json, terminal_width
 
 if TYPE_CHECKING:
     from kaleido_bench.protocol import LoadedProtocol, Protocol
@@ -40,7 +40,7 @@ def show(
         if json:
             print_json(suite.model_dump(mode="json"))
         else:
-            typer.echo(render_suite(suite))
+            typer.echo(render_suite(suite, terminal_width()))
         return
     record = read_protocol(protocol).protocol
     pending = isinstance(record.index, PendingIndex)
@@ -48,11 +48,11 @@ def show(
     if json:
         print_json(describe(record, loaded))
     else:
-        typer.echo(render(record, loaded, every_case=cases))
+        typer.echo(render(record, loaded, every_case=cases, width=terminal_width()))
 
 
-def render_suite(suite: Suite) -> str:
-    """A suite as text for people."""
+def render_suite(suite: Suite, width: int | None = None) -> str:
+    """A suite as text for people, within `width` columns."""
     from kaleido_bench.catalogue import list_catalogue
 
     listed = {each.name: each for each in list_catalogue()}
@@ -61,7 +61,7 @@ def render_suite(suite: Suite) -> str:
         for each in (listed[name] for name in suite.protocols)
     ]
     return f"{suite.name}: {suite.title}\n\n" + format_rows(
-        [["protocol", "references", "scenes", "ids", "title"], *rows]
+        [["protocol", "references", "scenes", "ids", "title"], *rows], width
     )
 
 
@@ -108,22 +108,26 @@ def count(loaded: LoadedProtocol) -> dict[str, int]:
 
 
 class Pinned(NamedTuple):
-    """How many views the cases use, and how many images and cameras of them the index has the sha256 of."""
+    """How many views the cases use, and of how many of them the index has the sha256 of image, camera and mask file."""
 
     views: int
     images: int
     cameras: int
+    masks: int
 
 
 def count_pinned(loaded: LoadedProtocol) -> Pinned:
     """What of the data cannot change unnoticed."""
     used = {(case.scene, view) for case in loaded.cases for view in (*case.references, *case.targets)}
     pins = [loaded.index.pin(scene, view) for scene, view in used]
-    return Pinned(len(used), sum(pin.image is not None for pin in pins), sum(pin.camera is not None for pin in pins))
+    images, cameras, masks = (sum(each is not None for each in column) for column in zip(*pins, strict=True))
+    return Pinned(len(used), images, cameras, masks)
 
 
-def render(record: Protocol, loaded: LoadedProtocol | None, *, every_case: bool = False) -> str:
-    """The protocol as text for people; `loaded` is None where its ids are pending."""
+def render(
+    record: Protocol, loaded: LoadedProtocol | None, *, every_case: bool = False, width: int | None = None
+) -> str:
+    """The protocol as text for people, within `width` columns; `loaded` is None where its ids are pending."""
     from kaleido_bench.conventions import load_convention
 
     dataset = record.dataset
@@ -143,16 +147,17 @@ def render(record: Protocol, loaded: LoadedProtocol | None, *, every_case: bool 
         ),
         "samples": f"{record.samples} a case, seed {record.seed}",
         "targets": record.targets,
+        **_describe_next(record, pending=loaded is None),
     }
     return "\n".join(
         [
             record.name,
-            *(f"  {key:<12} {value}" for key, value in head.items()),
-            *_section("sources", record.sources),
-            *_section("known problems", record.known_problems),
-            *_section("scenes known by name", _scene_names(record)),
-            *_render_published(_published(record)),
-            *([] if loaded is None else _render_cases(loaded, every_case=every_case)),
+            *(_head_line(key, value, width) for key, value in head.items()),
+            *_section("sources", record.sources, width),
+            *_section("known problems", record.known_problems, width),
+            *_section("scenes known by name", _scene_names(record), width),
+            *_render_published(_published(record), width),
+            *([] if loaded is None else _render_cases(loaded, every_case=every_case, width=width)),
         ]
     )
 
@@ -162,11 +167,13 @@ def _describe_index(loaded: LoadedProtocol) -> dict[str, str]:
 
     pinned, index = count_pinned(loaded), loaded.protocol.index
     origin = index.completed_from if isinstance(index, IndexFile) else None
+    kinds = {"images": pinned.images, "cameras": pinned.cameras}
+    kinds |= {"mask files": pinned.masks} if pinned.masks else {}
     ids = {} if origin is None else {"ids": f"read from {origin.file}, sha256 {origin.sha256}, by {origin.kind}"}
     return {
         "version": f"{loaded.protocol.version}, hash {loaded.hash}",
         **ids,
-        "pinned": f"{pinned.images} images and {pinned.cameras} cameras of {pinned.views} views, by sha256",
+        "pinned": f"{', '.join(f'{count} {kind}' for kind, count in kinds.items())} of {pinned.views} views, by sha256",
         "counts": _pairs(count(loaded)),
     }
 
@@ -187,13 +194,31 @@ def _describe_pending(record: Protocol) -> dict[str, str]:
     }
 
 
+COMMANDS = ("complete", "run")
+"""Lines of the head that are to be copied: never folded."""
+
+
+def _head_line(key: str, value: object, width: int | None) -> str:
+    return fold_text(f"  {key:<12} {value}", None if key in COMMANDS else width, indent=15)
+
+
+def _describe_next(record: Protocol, *, pending: bool) -> dict[str, str]:
+    """Where the data are to be had, and the command that runs it."""
+    from kaleido_bench.data.datasets import DATASETS, how_to_get_as
+
+    name, reader = record.dataset.name, record.dataset.reader
+    get = {"get the data": how_to_get_as(name, reader)} if name in DATASETS else {}
+    folder = " --completed DIR" if pending else ""
+    return {**get, "run": f"kbench run {record.name} --model NAME --data DIR{folder}"}
+
+
 def _scene_names(record: Protocol) -> tuple[str, ...]:
     from kaleido_bench.protocol import PendingIndex
 
     return record.index.expected.scene_names if isinstance(record.index, PendingIndex) else ()
 
 
-def _render_cases(loaded: LoadedProtocol, *, every_case: bool) -> list[str]:
+def _render_cases(loaded: LoadedProtocol, *, every_case: bool, width: int | None) -> list[str]:
     shown = loaded.cases if every_case else loaded.cases[:CASES_SHOWN]
     rows = [
         [case.id, case.scene, str(len(case.references)), str(len(case.targets)), _few(case.references)]
@@ -202,7 +227,7 @@ def _render_cases(loaded: LoadedProtocol, *, every_case: bool) -> list[str]:
     more = len(loaded.cases) - len(shown)
     return [
         "",
-        format_rows([["case", "scene", "references", "targets", "reference ids"], *rows]),
+        format_rows([["case", "scene", "references", "targets", "reference ids"], *rows], width),
         *([f"and {more} more cases: `kbench show {loaded.protocol.name} --cases`"] if more else []),
     ]
 
@@ -218,7 +243,7 @@ def _published(record: Protocol) -> list[_Judged]:
     return [_Judged(row, judge_reported(row, record)) for row in load_reported() if row.protocol == record.name]
 
 
-def _render_published(judged: Sequence[_Judged]) -> list[str]:
+def _render_published(judged: Sequence[_Judged], width: int | None) -> list[str]:
     """Published numbers, one method and number of references a line, and whether they compare with ours."""
     if not judged:
         return []
@@ -234,7 +259,8 @@ def _render_published(judged: Sequence[_Judged]) -> list[str]:
             groups.items(), key=lambda item: (item[0][0] or 0, item[0][1].lower())
         )
     ]
-    table = format_rows([["method", "references", *metrics, "mark", "compares with ours"], *rows])
+    within = None if width is None else width - 4
+    table = format_rows([["method", "references", *metrics, "mark", "compares with ours"], *rows], within)
     return [
         "",
         "  published (Q: read in the paper or repository; P: secondary)",
@@ -258,8 +284,9 @@ def _plain(value: object) -> str:
     return "none" if value is None else str(value)
 
 
-def _section(title: str, lines: tuple[str, ...]) -> list[str]:
-    return ["", f"  {title}", *(f"    - {line}" for line in lines)] if lines else []
+def _section(title: str, lines: tuple[str, ...], width: int | None) -> list[str]:
+    folded = (fold_text(f"    - {line}", width, indent=6) for line in lines)
+    return ["", f"  {title}", *folded] if lines else []
 
 
 def _few(ids: tuple[str, ...], limit: int = 6) -> str:

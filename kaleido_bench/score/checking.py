@@ -1,9 +1,10 @@
 """Whether a result says what its rows say. A table of numbers that somebody typed is worth nothing.
 
 The rows lie beside the result (`scores/<convention>.parquet`), so its means are made again from them, which takes
-milliseconds, and what it says of protocol, convention and model is compared with run.json. This finds a result that was
-edited, or that is left from other scores. It is no signature: rows can be forged too, and are found out by scoring the
-predictions again.
+milliseconds. What it says of protocol, convention and model is compared with run.json, and what it was made from with
+the manifests of the predictions and with the hashes that the protocol froze. This finds a result that was edited, or
+that is left from other scores or predictions. It is no signature: rows can be forged too, and are found out by scoring
+the predictions again.
 """
 
 from __future__ import annotations
@@ -15,15 +16,17 @@ from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from kaleido_bench.conventions import load_convention
+from kaleido_bench.conventions import Convention, fill_unset, load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.items import plan_items
-from kaleido_bench.predictions import Run, load_run_protocol
+from kaleido_bench.predictions import Run, load_prediction_record, load_run_protocol
 from kaleido_bench.protocol import LoadedProtocol
+from kaleido_bench.records import canonical_json, sha256_hex
 from kaleido_bench.score.results import (
     Result,
     describe_model,
     describe_protocol,
+    list_notes,
     load_result,
     reduce_scores,
     result_path,
@@ -70,11 +73,28 @@ def find_differences(run: Run, result: Result, rows: Sequence[Row]) -> Iterator[
     yield from _compare("protocol", plain["protocol"], describe_protocol(loaded).model_dump(mode="json"))
     yield from _compare("convention.hash", plain["convention"]["hash"], convention.hash)
     yield from _compare("model", plain["model"], describe_model(run.record).model_dump(mode="json"))
+    yield from _compare("psnr_cap", result.psnr_cap, fill_unset(convention).view_psnr_cap)
+    yield from _compare("notes", plain["notes"], list(list_notes(loaded, convention)))
+    yield from _find_metrics(result, convention, loaded)
     reduced = reduce_scores(rows, loaded, convention, result.metrics, complete=result.complete)
     again = result.model_copy(update=reduced._asdict()).model_dump(mode="json")
     for name in reduced._fields:
         yield from _compare(name, plain[name], again[name])
     yield from _find_extent(run, result, rows, loaded)
+    yield from _find_sources(run, result, rows, loaded)
+
+
+def _find_metrics(result: Result, convention: Convention, loaded: LoadedProtocol) -> Iterator[Difference]:
+    """What a result says of its metrics: which way they are better, and by which weights, where those are pinned."""
+    pinned = {recipe.metric: recipe.trunk.sha256 for recipe in convention.lpips}
+    for metric in result.metrics:
+        defined = convention.metrics.get(metric.name)
+        higher = None if defined is None else defined.higher_is_better
+        yield from _compare(f"{metric.name}.higher_is_better", metric.higher_is_better, higher)
+        optional = metric.name in loaded.protocol.optional_metrics
+        yield from _compare(f"{metric.name}.optional", metric.optional, optional)
+        if metric.status == "scored" and (sha256 := pinned.get(metric.name)) is not None:
+            yield from _compare(f"{metric.name}.weights", metric.weights, sha256)
 
 
 def _find_extent(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedProtocol) -> Iterator[Difference]:
@@ -94,6 +114,25 @@ def _find_extent(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedPr
     yield from _compare("complete", result.complete, counts.items_found == counts.items_expected)
     if result.complete:
         yield from _compare("partial", result.partial, not whole)
+    if result.complete and not result.partial:
+        yield from _compare("samples", result.samples, len({row.sample for row in rows}))
+
+
+def _find_sources(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedProtocol) -> Iterator[Difference]:
+    """What a result says it was made from, as far as that is known here: predictions may have been deleted since, and
+    not every protocol froze its images."""
+    scored = {(row.case, row.sample, row.scale) for row in rows}
+    planned = plan_items(loaded, result.samples)
+    items = [item for item in planned if (item.case.id, item.sample, item.scale) in scored]
+    if all((run.item_folder(item) / "case.json").is_file() for item in items):
+        predictions = {item.key: load_prediction_record(run, item).sha256 for item in items}
+        yield from _compare("predictions_sha256", result.predictions_sha256, sha256_hex(canonical_json(predictions)))
+    targets = {(item.case.scene, view) for item in items for view in item.case.targets}
+    truths: dict[str, dict[str, str | None]] = {}
+    for scene, view in targets:
+        truths.setdefault(scene, {})[view] = loaded.index.pin(scene, view).image
+    if all(sha256 for found in truths.values() for sha256 in found.values()):
+        yield from _compare("truths_sha256", result.truths_sha256, sha256_hex(canonical_json(truths)))
 
 
 def _compare(field: str, found: JsonValue, expected: JsonValue) -> Iterator[Difference]:

@@ -244,7 +244,7 @@ def build_result(
         truths_sha256=sha256_hex(canonical_json(scores.truths)),
         masks_sha256=sha256_hex(canonical_json(scores.masks)) if scores.masks else None,
         psnr_views_excluded=reduced.psnr_views_excluded,
-        notes=(*list_caveats(convention), *_list_undefined(loaded, convention)),
+        notes=list_notes(loaded, convention),
         deterministic=deterministic and loaded.protocol.samples > 1,
         sample_means=reduced.sample_means,
     )
@@ -415,9 +415,11 @@ def _find_status(metric: str, scores: Scores) -> MetricStatus:
     return "no masks" if metric in scores.masks_missing else "scored"
 
 
-def _list_undefined(loaded: LoadedProtocol, convention: Convention) -> list[str]:
+def list_notes(loaded: LoadedProtocol, convention: Convention) -> tuple[str, ...]:
+    """What is said beside every number: what the convention leaves unset, and what it does not define."""
     asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
-    return [f"{convention.name}: {name} is not defined by it" for name in asked if name not in convention.metrics]
+    undefined = [f"{convention.name}: {name} is not defined by it" for name in asked if name not in convention.metrics]
+    return (*list_caveats(convention), *undefined)
 
 
 def _count(planned: Sequence[WorkItem], scores: Scores) -> Counts:

@@ -163,7 +163,7 @@ def _spec(name: str) -> WeightsSpec:
             f"weights '{name}'",
             "no weights of that name are known",
             expected=f"one of {', '.join(WEIGHTS)}",
-            fix=suggest(name, WEIGHTS, otherwise="Correct the convention."),
+            fix=suggest(name, WEIGHTS, otherwise="`kbench weights list` shows them."),
         )
     return WEIGHTS[name]
 

@@ -76,3 +76,8 @@ def test_score_under_several_conventions(tiny: Path, kbench: Kbench, run: Path) 
 def test_a_list_of_conventions_that_is_none(tiny: Path, kbench: Kbench, run: Path, names: str) -> None:
     ended = kbench("score", run, "--data", tiny / "data", "--convention", names)
     assert ended.code == 2 and "--convention" in ended.err
+
+
+def test_show_counts_the_masks_that_are_frozen(kbench: Kbench) -> None:
+    assert "56 images, 56 cameras, 28 mask files of 56 views, by sha256" in kbench("show", "real/objects-masked").out
+    assert "mask files of" not in kbench("show", "real/objects-few").out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,23 @@ import pytest
 from kaleido_bench.conventions import load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.items import Deviations
+from kaleido_bench.predictions import write_prediction
+from kaleido_bench.records import sha256_hex
 from kaleido_bench.score.checking import load_checked_result
 from kaleido_bench.score.results import load_result, result_path, write_result
-from tests.score.desk import Desk, set_up
+from tests.predict.tiny import write_data
+from tests.score.desk import LPIPS, Desk, noise, set_up
 
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    desk = set_up(tmp_path_factory.mktemp("checking"), samples=2)
+    folder = tmp_path_factory.mktemp("checking")
+    images = write_data(folder / "data", ("arc", "bow")) / "scenes"
+    frozen = {
+        scene: {path.stem: sha256_hex(path.read_bytes()) for path in (images / scene / "images").glob("000[0-5].png")}
+        for scene in ("arc", "bow")
+    }
+    desk = set_up(folder, replace=[LPIPS], samples=2, image_sha256=frozen)
     write_result(desk.run, desk.result())
     return desk
 
@@ -81,19 +91,54 @@ def partial(document: Any) -> None:
     document["partial"] = True
 
 
+def another_cap(document: Any) -> None:
+    document["psnr_cap"] = 90.0
+
+
+def a_note(document: Any) -> None:
+    document["notes"] = ["scored with care"]
+
+
+def more_samples(document: Any) -> None:
+    document["samples"] = 4
+
+
+def higher_is_worse(document: Any) -> None:
+    document["metrics"][0]["higher_is_better"] = False
+
+
+def other_weights(document: Any) -> None:
+    document["metrics"][2]["weights"] = "0" * 64
+
+
+def other_predictions(document: Any) -> None:
+    document["predictions_sha256"] = "0" * 64
+
+
+def other_truths(document: Any) -> None:
+    document["truths_sha256"] = "0" * 64
+
+
 @pytest.mark.parametrize(
     ("edit", "field"),
     [
         (a_better_mean, r"means\[0\].mean is"),
         (a_better_scene, r"scenes\[\d+\].mean is 99.0"),
         (a_smaller_spread, r"sample_means\[0\].spread is 0.0"),
-        (a_mean_less, "means is 7 entries; expected 8 entries"),
+        (a_mean_less, r"means is \d+ entries; expected \d+ entries"),
         (another_model, "model.weights_sha256 is 0000"),
         (another_protocol, "protocol.hash is 0000"),
         (another_convention, "convention.hash is 0000"),
         (fewer_views, "counts.views_found is 15; expected 16"),
         (no_view_at_the_cap, "psnr_views_at_cap is 7; expected 0"),
         (partial, "partial is True; expected False"),
+        (another_cap, "psnr_cap is 90.0; expected 100.0"),
+        (a_note, "notes is 1 entries; expected 0 entries"),
+        (more_samples, "samples is 4; expected 2"),
+        (higher_is_worse, "psnr.higher_is_better is False; expected True"),
+        (other_weights, "lpips-alex.weights is 0000"),
+        (other_predictions, "predictions_sha256 is 0000"),
+        (other_truths, "truths_sha256 is 0000"),
     ],
 )
 def test_an_edited_result_is_refused(scored: Desk, edit: Callable[[Any], None], field: str) -> None:
@@ -105,6 +150,24 @@ def test_an_edited_result_is_refused(scored: Desk, edit: Callable[[Any], None], 
     with pytest.raises(BenchError, match=rf"result.json: {field}.*make it again with `kbench score") as caught:
         load_checked_result(scored.run, "kbench-v1")
     assert "\n" not in str(caught.value)
+
+
+def test_a_result_of_predictions_that_were_made_again_since_is_refused(tmp_path: Path) -> None:
+    desk = set_up(tmp_path)
+    write_result(desk.run, desk.result())
+    item = desk.item("arc-r1")
+    write_prediction(desk.run, item, 255 - noise(item), seed=1, seconds=0.5)
+    with pytest.raises(BenchError, match=r"predictions_sha256 is .*`kbench score"):
+        load_checked_result(desk.run, "kbench-v1")
+    write_result(desk.run, desk.result())
+    load_checked_result(desk.run, "kbench-v1")
+
+
+def test_a_result_whose_predictions_were_deleted_rests_on_its_rows(tmp_path: Path) -> None:
+    desk = set_up(tmp_path)
+    write_result(desk.run, desk.result())
+    shutil.rmtree(desk.run.predictions)
+    assert load_checked_result(desk.run, "kbench-v1").complete
 
 
 def test_a_result_without_its_rows_is_refused(tmp_path: Path) -> None:
