@@ -42,13 +42,20 @@ def list_things(
         Kind.RUNS: lambda: list_runs(out),
     }[kind]()
     shown = rows if json else [_for_people(kind, row) for row in rows]
-    print_rows(shown, as_json=json, empty=f"no {kind}" + (f" below {out}" if kind is Kind.RUNS else ""))
+    empty = f"no {kind}" + (f" below {out}" if kind is Kind.RUNS else "")
+    print_rows(shown, as_json=json, empty=empty, spare=_SPARE.get(kind, ()), one_line_each=True)
     if broken := [str(row["run"]) for row in rows if row.get("problem")]:
         raise IncompleteError(f"cannot be read: {', '.join(broken)}")
 
 
 _ONLY_IN_JSON = {Kind.PROTOCOLS: {"level", "regime", "version"}, Kind.DATASETS: {"folder", "get"}}
 """Columns that would push the title off the screen."""
+
+_SPARE = {
+    Kind.PROTOCOLS: ("hash", "cases", "rule", "targets", "title", "scenes"),
+    Kind.DATASETS: ("homepage", "licence", "root"),
+}
+"""Columns that a narrow terminal does without, the first one first."""
 
 
 def _for_people(kind: Kind, row: Mapping[str, object]) -> dict[str, object]:
