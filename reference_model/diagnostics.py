@@ -1,8 +1,12 @@
 """What happens inside a trained model: how large activations grow, where attention across views goes, and which layer
 first gives a number that is none.
 
-    python -m reference_model.diagnostics tiny --out DIR                    # figures and JSON at 64, 128 and 256 px
+    python -m reference_model.diagnostics tiny --out DIR                    # numbers and figures at 64, 128 and 256 px
     python -m reference_model.diagnostics with/ without/ --out DIR          # checkpoints beside each other
+    python -m reference_model.diagnostics --out DIR                         # the figures of the numbers in DIR
+
+Numbers are written first (activations.json, attention-NAME.npz); the figures need matplotlib, and are drawn from those
+files: where it is not installed, the third form draws them elsewhere.
 
 The paper reports massive activations: few, sudden at a middle layer, larger with training and with resolution, much
 smaller with register tokens. The report takes the residual stream after each block, by kind of token: the largest
@@ -12,20 +16,24 @@ magnitude and the median, over held-out worlds.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from reference_model.attention import Window, cut_windows
 from reference_model.blocks import Block, TemporalAttention
+from reference_model.figures import AttentionReport, draw_figures
 from reference_model.flow import mix
-from reference_model.held_out import HELD_OUT_SEED, render_batch
+from reference_model.held_out import HELD_OUT_SEED, Batch, render_batch
 from reference_model.inference import LoadedModel, load_model
 from reference_model.model import Kaleido, Views
 
@@ -211,13 +219,12 @@ class Sample(NamedTuple):
     """Held-out worlds, ready for a model."""
 
     images: Float[Tensor, "b v 3 size size"]
-    views: Views
     run: Callable[[], Tensor]  # the model's prediction of the targets at LEVEL
 
 
-def draw_sample(loaded: LoadedModel, size: int, scenes: int, references: int, targets: int) -> Sample:
-    """The same worlds, cameras and noise for every model and size."""
-    batch = render_batch(HELD_OUT_SEED + 1, scenes, references + targets, size, loaded.device)
+def draw_sample(loaded: LoadedModel, batch: Batch, references: int) -> Sample:
+    """The same cameras and noise for every model that is shown the batch."""
+    scenes, size = batch.images.shape[0], batch.images.shape[-1]
     views = Views(batch.c2w, batch.intrinsics, references, size, size)
     tokens = loaded.inputs.codec.encode(batch.images)
     features = loaded.inputs.see(batch.images[:, :references])
@@ -229,7 +236,7 @@ def draw_sample(loaded: LoadedModel, size: int, scenes: int, references: int, ta
     def run() -> Tensor:
         return loaded.model(sequence, t, views, features)
 
-    return Sample(batch.images, views, run)
+    return Sample(batch.images, run)
 
 
 def choose_patch(sample: Sample, view: int, patch_size: int) -> int:
@@ -244,17 +251,33 @@ def choose_patch(sample: Sample, view: int, patch_size: int) -> int:
 
 
 def examine(
-    loaded: LoadedModel, sizes: list[int], scenes: int, references: int, targets: int
+    loaded: LoadedModel, batches: dict[int, Batch], references: int
 ) -> tuple[dict[int, list[Magnitude]], dict[int, Overflow]]:
     """Magnitudes at each size, and the first layer that overflows where one does."""
     report: dict[int, list[Magnitude]] = {}
     overflows: dict[int, Overflow] = {}
-    for size in sizes:
-        sample = draw_sample(loaded, size, scenes, references, targets)
+    for size, batch in batches.items():
+        sample = draw_sample(loaded, batch, references)
         report[size] = measure_activations(loaded.model, references, sample.run)
         if (overflow := find_overflow(loaded.model, sample.run)) is not None:
             overflows[size] = overflow
     return report, overflows
+
+
+def report_attention(loaded: LoadedModel, batch: Batch, references: int) -> AttentionReport:
+    """Where a patch of the first scene's first target looks, in every layer."""
+    first = Batch(*(x[:1] for x in batch))
+    sample, patch_size = draw_sample(loaded, first, references), loaded.preset.model.patch
+    patch = choose_patch(sample, references, patch_size)
+    maps = map_attention(loaded.model, references, patch, sample.run)
+    return AttentionReport(
+        images=(sample.images[0].permute(0, 2, 3, 1).cpu().numpy() * 255).round().astype(np.uint8),
+        weights=torch.stack([found.weights for found in maps]).numpy(),
+        layers=tuple(found.layer for found in maps),
+        references=references,
+        patch=patch,
+        patch_size=patch_size,
+    )
 
 
 def print_report(name: str, report: dict[int, list[Magnitude]], overflows: dict[int, Overflow]) -> None:
@@ -268,29 +291,35 @@ def print_report(name: str, report: dict[int, list[Magnitude]], overflows: dict[
         print(f"{name} at {size} px: {overflow}")  # noqa: T201
 
 
-def write_figures(args: argparse.Namespace) -> int:
-    """Write activations.json, activations.png and attention-NAME.png; say what overflows. 1 where something does."""
-    import matplotlib
+def name_checkpoints(checkpoints: list[str]) -> list[str]:
+    """Their folders' names; the whole paths, joined by dashes, of those that share one."""
+    names = [Path(checkpoint).name for checkpoint in checkpoints]
+    doubled = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        "-".join(Path(checkpoint).parts).strip("/-") if name in doubled else name
+        for checkpoint, name in zip(checkpoints, names, strict=True)
+    ]
 
-    from reference_model.figures import plot_activations, plot_attention
 
-    matplotlib.use("Agg")
+def write_reports(args: argparse.Namespace) -> int:
+    """Write activations.json and attention-NAME.npz; say what overflows. 1 where something does."""
     args.out.mkdir(parents=True, exist_ok=True)
+    models = {
+        name: load_model(checkpoint, args.device)
+        for name, checkpoint in zip(name_checkpoints(args.checkpoints), args.checkpoints, strict=True)
+    }
+    sizes = sorted({*args.sizes, *(loaded.image_size for loaded in models.values())})
+    seed, views = HELD_OUT_SEED + 1, args.references + args.targets
+    batches = {size: render_batch(seed, args.scenes, views, size, args.device) for size in sizes}
     reports: dict[str, dict[int, list[Magnitude]]] = {}
     failed = 0
-    for checkpoint in args.checkpoints:
-        loaded, name = load_model(checkpoint, args.device), Path(checkpoint).name
-        reports[name], overflows = examine(loaded, args.sizes, args.scenes, args.references, args.targets)
+    for name, loaded in models.items():
+        chosen = {size: batches[size] for size in sorted(args.sizes)}
+        reports[name], overflows = examine(loaded, chosen, args.references)
         print_report(name, reports[name], overflows)
         failed = failed or int(bool(overflows))
         if not overflows and not len(loaded.model.encoder):
-            patch_size = loaded.preset.model.patch
-            sample = draw_sample(loaded, loaded.image_size, 1, args.references, args.targets)
-            patch = choose_patch(sample, args.references, patch_size)
-            maps = map_attention(loaded.model, args.references, patch, sample.run)
-            figure = plot_attention(sample, maps, args.references, patch, patch_size)
-            figure.savefig(args.out / f"attention-{name}.png", dpi=110)
-    plot_activations(reports).savefig(args.out / "activations.png", dpi=130)
+            report_attention(loaded, batches[loaded.image_size], args.references).write(args.out, name)
     plain = {n: {size: [row._asdict() for row in rows] for size, rows in r.items()} for n, r in reports.items()}
     (args.out / "activations.json").write_text(json.dumps(plain, indent=1) + "\n")
     return failed
@@ -300,14 +329,26 @@ def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m reference_model.diagnostics", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("checkpoints", nargs="+", help="names of shipped weights, or folders")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
+    parser.add_argument(
+        "checkpoints", nargs="*", help="names of shipped weights, or folders; none: draw what is in DIR"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the numbers and figures")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256], help="in pixels")
     parser.add_argument("--scenes", type=int, default=4)
     parser.add_argument("--references", type=int, default=4)
     parser.add_argument("--targets", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return write_figures(parser.parse_args(words))
+    args = parser.parse_args(words)
+    failed = write_reports(args) if args.checkpoints else 0
+    if importlib.util.find_spec("matplotlib") is None:
+        print(  # noqa: T201
+            f"matplotlib is not installed, so no figure was drawn; where it is, draw those of {args.out} with "
+            f"python -m reference_model.diagnostics --out {args.out}"
+        )
+        return failed
+    for path in draw_figures(args.out):
+        print(path)  # noqa: T201
+    return failed
 
 
 if __name__ == "__main__":

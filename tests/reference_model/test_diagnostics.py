@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,11 @@ from reference_model.diagnostics import (
     main,
     map_attention,
     measure_activations,
+    name_checkpoints,
     run_eagerly,
     seen_tokens,
 )
+from reference_model.figures import load_attention
 from reference_model.model import Kaleido, Views
 from reference_model.train import train
 
@@ -162,21 +166,57 @@ def test_compiled_modules_are_run_eagerly_and_left_as_they_were() -> None:
     assert model.stack()[0]._compiled_call_impl is marker
 
 
+def save(folder: Path, **changes: object) -> Path:
+    model = build(**changes)
+    write_checkpoint(
+        folder, model.state_dict(), dataclasses.replace(smoke(), model=model.config), {"training_data": []}
+    )
+    return folder
+
+
+SMALL = ["--sizes", "16", "32", "--scenes", "1", "--references", "1", "--targets", "1", "--device", "cpu"]
+
+
 def test_the_command_writes_figures_for_several_checkpoints(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("matplotlib")
-    for name, registers in (("without", 0), ("with", 2)):
-        model = build(registers=registers)
-        preset = dataclasses.replace(smoke(), model=model.config)
-        write_checkpoint(tmp_path / name, model.state_dict(), preset, {"training_data": []})
-    words = [str(tmp_path / "without"), str(tmp_path / "with"), "--out", str(tmp_path / "out"), "--sizes", "16", "32"]
-    assert main([*words, "--scenes", "1", "--references", "1", "--targets", "1", "--device", "cpu"]) == 0
-    written = {path.name for path in (tmp_path / "out").iterdir()}
-    assert written == {"activations.json", "activations.png", "attention-with.png", "attention-without.png"}
-    report = json.loads((tmp_path / "out" / "activations.json").read_text())
+    both = [str(save(tmp_path / name, registers=registers)) for name, registers in (("without", 0), ("with", 2))]
+    out = tmp_path / "out"
+    assert main([*both, "--out", str(out), *SMALL]) == 0
+    numbers = {"activations.json", "attention-with.npz", "attention-without.npz"}
+    figures = {"activations.png", "attention-with.png", "attention-without.png"}
+    assert {path.name for path in out.iterdir()} == numbers | figures
+    report = json.loads((out / "activations.json").read_text())
     assert set(report) == {"with", "without"}
     assert {row["kind"] for row in report["with"]["32"]} == {"reference", "target", "register"}
     assert {row["kind"] for row in report["without"]["16"]} == {"reference", "target"}
     assert "with at 32 px, register: largest" in capsys.readouterr().out
+    stored = load_attention(out / "attention-with.npz")
+    assert stored.weights.sum((1, 2)) == pytest.approx(1, abs=1e-5) and len(stored.layers) == len(stored.weights) == 2
+
+
+def test_numbers_are_drawn_on_another_machine_than_they_were_measured_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    words, out = [str(save(tmp_path / "a")), "--out", str(tmp_path / "out"), *SMALL], tmp_path / "out"
+    with monkeypatch.context() as patch:
+        find = importlib.util.find_spec
+        patch.setattr(importlib.util, "find_spec", lambda name: None if name == "matplotlib" else find(name))
+        patch.setitem(sys.modules, "matplotlib", None)  # and an import fails
+        assert main(words) == 0
+    assert "no figure was drawn" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"activations.json", "attention-a.npz"}
+    assert main(["--out", str(out)]) == 0  # drawn later, from the files alone
+    apart = {path.name: path.read_bytes() for path in out.glob("*.png")}
+    assert set(apart) == {"activations.png", "attention-a.png"}
+    assert main(words) == 0
+    assert {path.name: path.read_bytes() for path in out.glob("*.png")} == apart
+    with pytest.raises(FileNotFoundError, match=r"activations\.json is not there"):
+        main(["--out", str(tmp_path / "nothing")])
+
+
+def test_checkpoints_of_one_name_are_told_apart() -> None:
+    assert name_checkpoints(["runs/a/final", "/runs/b/final", "tiny"]) == ["runs-a-final", "runs-b-final", "tiny"]
 
 
 def test_the_command_fails_and_names_the_layer_where_a_model_overflows(
