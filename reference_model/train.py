@@ -221,8 +221,20 @@ def finish(
     steps: int,
     painting: Painting,
 ) -> None:
-    """Score the averaged weights on held-out worlds and write them, with the card that says where they come from."""
-    seconds = log.seconds
+    """Write the averaged weights with the card that says where they come from, then score them on held-out worlds and
+    add the scores to the card: a run that is cut off while it scores keeps its weights.
+    """
+    weights = {name: tensor.to(torch.bfloat16) for name, tensor in averaged.state_dict().items()}
+    card: dict[str, object] = {
+        "training_data": ["reference_model.worlds"],
+        "photographs_sha256": painting.photographs.sha256,
+        "steps": steps,
+        "seconds": round(log.seconds, 1),
+        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(),
+        "model_flops": log.flops,
+        "torch": torch.__version__,
+    }
+    write_checkpoint(out, weights, preset, card)
     scores = score_held_out(
         averaged,
         inputs,
@@ -237,18 +249,7 @@ def finish(
     )
     for row in scores:
         write_line({key: round(value, 2) for key, value in row.items()})
-    card: dict[str, object] = {
-        "training_data": ["reference_model.worlds"],
-        "photographs_sha256": painting.photographs.sha256,
-        "steps": steps,
-        "seconds": round(seconds, 1),
-        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(),
-        "model_flops": log.flops,
-        "held_out_psnr": scores,
-        "torch": torch.__version__,
-    }
-    weights = {name: tensor.to(torch.bfloat16) for name, tensor in averaged.state_dict().items()}
-    write_checkpoint(out, weights, preset, card)
+    write_checkpoint(out, weights, preset, {**card, "held_out_psnr": scores})
 
 
 def train(

@@ -203,3 +203,14 @@ def test_a_recorded_function_is_the_function() -> None:
         assert torch.allclose(answer, layer(x).relu())
     with pytest.raises(ValueError, match=r"recorded for \(4, 8\), called with \(5, 8\)"):
         recorded(torch.zeros(5, 8, device="cuda"))
+
+
+def test_weights_are_written_before_they_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(*args: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reference_model.train.score_held_out", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(smoke(), tmp_path / "cut", "cpu", minutes=1, max_steps=1, compiled=False)
+    weights, preset, card = load_checkpoint(tmp_path / "cut")
+    assert preset == smoke() and card["steps"] == 1 and weights
