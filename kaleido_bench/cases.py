@@ -140,7 +140,10 @@ class CaseIndex(Record):
 
 def find_repeated(names: Iterable[str]) -> list[str]:
     """The names that occur more than once, in order of first appearance."""
-    return [name for name, count in Counter(names).items() if count > 1]
+    found = list(names)
+    if len(set(found)) == len(found):  # counting is ten times slower, and almost never needed
+        return []
+    return [name for name, count in Counter(found).items() if count > 1]
 
 
 def load_index(path: Path, expected_sha256: str) -> CaseIndex:

@@ -81,10 +81,15 @@ def lint_file(path_or_name: Path | str) -> list[Finding]:
         if Path(path_or_name).suffix == ".json":
             return lint_split(build_importer("pixelsplat").read_split(open_archive(Path(path_or_name)), None))
         return lint_protocol(load_protocol(path_or_name))
-    except PendingError as error:
-        return [Finding("ids-pending", Severity.NOTE, None, f"{error.found}: {error.expected}. {error.fix}")]
     except BenchError as error:
-        return [Finding("unreadable", Severity.ERROR, None, str(error))]
+        return [describe_failure(error)]
+
+
+def describe_failure(error: BenchError) -> Finding:
+    """What kept a protocol from being loaded, as a finding: ids that the user has to bring are none of its faults."""
+    if isinstance(error, PendingError):
+        return Finding("ids-pending", Severity.NOTE, None, f"{error.found}: {error.expected}. {error.fix}")
+    return Finding("unreadable", Severity.ERROR, None, str(error))
 
 
 def lint_protocol(loaded: LoadedProtocol, known: KnownCounts | None = None) -> list[Finding]:

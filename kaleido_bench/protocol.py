@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, cast
 
@@ -397,7 +397,13 @@ def _check_convention(protocol: Protocol, where: _Where) -> None:
 
 def _load_convention(name: str, where: _Where) -> Convention:
     # The line is looked up on failure only: parsing the file twice would double the time of every load.
-    return load_convention(name, where=None if name in find_conventions() else where.of("convention"))
+    return _load_shipped(name) if name in find_conventions() else load_convention(name, where=where.of("convention"))
+
+
+@cache
+def _load_shipped(name: str) -> Convention:
+    """A shipped convention, read once: a catalogue of a hundred protocols names ten."""
+    return load_convention(name)
 
 
 def _check_axis(protocol: Protocol, index: CaseIndex, where: _Where) -> None:

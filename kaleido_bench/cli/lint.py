@@ -85,13 +85,13 @@ def find_all(names: Sequence[str], data: Path | None, *, verbose: bool) -> list[
 
 def _lint_one(name: str) -> tuple[list[Finding], LoadedProtocol | None]:
     """The findings without data, and the protocol where it could be loaded: loading a large index takes a second."""
-    from kaleido_bench.lint import lint_file, lint_protocol
+    from kaleido_bench.lint import describe_failure, lint_file, lint_protocol
     from kaleido_bench.protocol import load_protocol
 
-    if not name.endswith(".json"):
-        try:
-            loaded = load_protocol(name)
-        except BenchError:
-            return lint_file(name), None
-        return lint_protocol(loaded), loaded
-    return lint_file(name), None
+    if name.endswith(".json"):
+        return lint_file(name), None
+    try:
+        loaded = load_protocol(name)
+    except BenchError as error:
+        return [describe_failure(error)], None
+    return lint_protocol(loaded), loaded
