@@ -1,8 +1,8 @@
-"""Freeze what other people's SSIM says of a few renders, for packages that the tests do not install.
+"""Freeze what other people's SSIM says of a few photographs and renders, for packages that the tests do not install.
 
     pip install --no-deps --target PEERS pytorch-msssim==1.0.0 kornia==0.9.0 kornia_rs==0.2.0 piqa==1.3.2
     pip install --no-deps --target OLD torchmetrics==1.4.1 lightning-utilities==0.15.3
-    PYTHONPATH=.:OLD:PEERS python tests/oracles/freeze_ssim.py > tests/golden/ssim_peers.json
+    PYTHONPATH=.:OLD:PEERS python tests/oracles/freeze_ssim.py DATA > tests/golden/ssim_peers.json
 
 All of them are fed float64: in float32 they are up to 1e-5 away from themselves.
 """
@@ -19,9 +19,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from kaleido_bench.data.images import decode_image
 from kaleido_bench.score.oracles import import_repaired
+
+PHOTOGRAPHS = (
+    "fox/images/0004.jpg",
+    "llff_fern/images/image003.jpg",
+    "lund_door/images/DSC_0004.jpg",
+    "temple_ring/images/templeR0004.jpg",
+)
 
 
 class Pair(NamedTuple):
@@ -30,6 +38,17 @@ class Pair(NamedTuple):
     name: str
     prediction: torch.Tensor
     truth: torch.Tensor
+
+
+def read_photographs(data_dir: Path) -> list[Pair]:
+    """Photographs of the real scenes, at three sizes, one of them odd: shifted, noisy, darkened."""
+    rng, pairs = np.random.default_rng(142), list[Pair]()
+    for name in PHOTOGRAPHS:
+        photograph = Image.open(data_dir / "scenes" / name).convert("RGB")
+        for size in ((128, 128), (97, 75), (256, 256)):
+            truth = np.asarray(photograph.resize(size, Image.Resampling.LANCZOS))
+            pairs.append(_distort(f"{name.split('/')[0]} {size[0]}x{size[1]}", truth, rng))
+    return pairs
 
 
 def make_pairs() -> list[Pair]:
@@ -43,10 +62,14 @@ def make_pairs() -> list[Pair]:
             "97x75": render[20:95, 11:108],
             "256x256": render.repeat(2, 0).repeat(2, 1),
         }.items():
-            noise = rng.integers(-25, 26, truth.shape)
-            prediction = np.clip(np.roll(truth, (1, 2), (0, 1)) * 0.9 + noise, 0, 255).astype(np.uint8)
-            pairs.append(Pair(f"{world} {size}", *(_to_tensor(image) for image in (prediction, truth))))
+            pairs.append(_distort(f"{world} {size}", truth, rng))
     return pairs
+
+
+def _distort(name: str, truth: np.ndarray, rng: np.random.Generator) -> Pair:
+    noise = rng.integers(-25, 26, truth.shape)
+    prediction = np.clip(np.roll(truth, (1, 2), (0, 1)) * 0.9 + noise, 0, 255).astype(np.uint8)
+    return Pair(name, _to_tensor(prediction), _to_tensor(truth))
 
 
 def _to_tensor(image: np.ndarray) -> torch.Tensor:
@@ -75,9 +98,9 @@ def build_peers() -> dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tens
 
 
 if __name__ == "__main__":
-    peers = build_peers()
+    pairs = [*make_pairs(), *read_photographs(Path(sys.argv[1]))]
     values = {
-        name: {pair.name: round(ssim(*pair[1:]).item(), 8) for pair in make_pairs()} for name, ssim in peers.items()
+        name: {pair.name: round(ssim(*pair[1:]).item(), 8) for pair in pairs} for name, ssim in build_peers().items()
     }
     json.dump(values, sys.stdout, indent=1)
     print()
