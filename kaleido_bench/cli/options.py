@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from kaleido_bench.items import Deviations
 
 Protocols = Annotated[
-    list[str], typer.Argument(metavar="PROTOCOL", help="Protocol files, or names from `kbench list protocols`.")
-]
-ProtocolsOrSuites = Annotated[
     list[str],
     typer.Argument(metavar="PROTOCOL", help="Protocol files, names from `kbench list protocols`, or a suite's name."),
 ]

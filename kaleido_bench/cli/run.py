@@ -17,7 +17,7 @@ from kaleido_bench.cli.options import (
     ModelArgs,
     Models,
     Out,
-    ProtocolsOrSuites,
+    Protocols,
     References,
     Samples,
     Scenes,
@@ -33,7 +33,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done,
 
 
 def run(
-    protocol: ProtocolsOrSuites,
+    protocol: Protocols,
     model: Models,
     model_arg: ModelArgs = None,
     data: Data = None,
