@@ -32,16 +32,17 @@ def test_spatial_attention_keeps_views_apart() -> None:
     assert not torch.equal(before[:, 2], after[:, 2])
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", DESIGNS)
-def test_fresh_blocks_are_the_identity(name: str) -> None:
+def test_fresh_blocks_are_the_identity(name: str, dtype: torch.dtype) -> None:
     """Whatever a layer computes, its gate starts at zero."""
     config = build_config(**DESIGNS[name])
     torch.manual_seed(0)
-    model, scene = Kaleido(config), build_scene(config, torch.float32)
+    model, scene = Kaleido(config).to(dtype), build_scene(config, dtype)
     places = model.build_places(scene.views)
     x = model.embed_views(scene.tokens, scene.views, scene.features)
     for block in model.stack():
-        out, _ = block(x, model.time(torch.rand(1, 5)), places, torch.tensor(2))
+        out, _ = block(x, model.time(torch.rand(1, 5, dtype=dtype)), places, torch.tensor(2))
         assert torch.equal(out, x)
 
 

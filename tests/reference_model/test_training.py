@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from torch import nn
 
 from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_checkpoint, write_checkpoint
 from reference_model.config import from_json, smoke, tiny, to_json
-from reference_model.held_out import HELD_OUT_SEED, nearest_reference, psnr, render_batch
+from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, psnr, render_batch
 from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon, learning_rate_factor
@@ -104,12 +105,24 @@ def test_the_shipped_weights_are_small_and_say_where_they_come_from() -> None:
     assert loaded.preset.model == tiny().model
 
 
-def render_held_out(references: int, **options: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Prediction, truth and nearest view of the last two of eight views of two held-out worlds."""
-    loaded = load_model("tiny")
-    batch = render_batch(HELD_OUT_SEED + 1, 2, 8, 128, "cpu")
+@pytest.fixture(scope="module")
+def held_out() -> Batch:
+    """Two held-out worlds of eight views: what kaleido@tiny is judged on."""
+    return render_batch(HELD_OUT_SEED + 1, 2, 8, 128, "cpu")
+
+
+class Rendered(NamedTuple):
+    """Of the last two views of each world."""
+
+    predicted: torch.Tensor
+    truth: torch.Tensor
+    nearest: torch.Tensor
+
+
+def render_held_out(held_out: Batch, references: int, **options: int) -> Rendered:
     kept = [*range(references), 6, 7]
-    batch = type(batch)(*(x[:, kept] for x in batch))
+    batch = Batch(*(x[:, kept] for x in held_out))
+    loaded = load_model("tiny")
     out = [
         render_views(
             loaded, batch.images[i, :references], batch.c2w[i, :references], batch.intrinsics[i, :references],
@@ -117,24 +130,27 @@ def render_held_out(references: int, **options: int) -> tuple[torch.Tensor, torc
         )
         for i in range(2)
     ]  # fmt: skip
-    return torch.stack(out), batch.images[:, references:], nearest_reference(batch, references)
+    return Rendered(torch.stack(out), batch.images[:, references:], nearest_reference(batch, references))
 
 
-def test_the_shipped_weights_beat_the_nearest_view_on_worlds_they_never_saw() -> None:
-    predicted, truth, nearest = render_held_out(5)
-    gain = psnr(predicted, truth).mean() - psnr(nearest, truth).mean()
+@pytest.fixture(scope="module")
+def from_five(held_out: Batch) -> Rendered:
+    return render_held_out(held_out, 5)
+
+
+def test_the_shipped_weights_beat_the_nearest_view_on_worlds_they_never_saw(from_five: Rendered) -> None:
+    gain = psnr(from_five.predicted, from_five.truth).mean() - psnr(from_five.nearest, from_five.truth).mean()
     assert gain > 2.0, f"kaleido@tiny is {gain:.2f} dB from the nearest view"
 
 
-def test_more_references_help() -> None:
-    one, truth, _ = render_held_out(1)
-    five, _, _ = render_held_out(5)
-    assert psnr(five, truth).mean() > psnr(one, truth).mean() + 0.5
+def test_more_references_help(held_out: Batch, from_five: Rendered) -> None:
+    from_one = render_held_out(held_out, 1)
+    assert psnr(from_five.predicted, from_five.truth).mean() > psnr(from_one.predicted, from_one.truth).mean() + 0.5
 
 
-def test_rendering_does_not_depend_on_the_world_frame_or_its_unit() -> None:
+def test_rendering_does_not_depend_on_the_world_frame_or_its_unit(held_out: Batch) -> None:
     loaded = load_model("tiny")
-    batch = render_batch(HELD_OUT_SEED + 2, 1, 4, 128, "cpu")
+    batch = Batch(*(x[1:, :4] for x in held_out))
     frame = torch.tensor([[0.0, -1, 0, 5], [1, 0, 0, -3], [0, 0, 1, 2], [0, 0, 0, 1]])
     moved = frame @ batch.c2w[0]
     moved[:, :3, 3] *= 40.0
@@ -151,13 +167,13 @@ def test_images_of_another_size_are_refused() -> None:
         render_views(loaded, torch.rand(1, 3, 64, 64), *(torch.eye(n)[None] for n in (4, 3, 4, 3)))
 
 
-def test_the_shipped_model_renders_what_it_rendered() -> None:
+def test_the_shipped_model_renders_what_it_rendered(held_out: Batch) -> None:
     """When this fails and the change is meant: raise CODE_VERSION in kaleido_bench/predict/adapters/kaleido.py, or old
     predictions will be taken for new ones; then write the golden file again with what the message prints.
     """
     golden = Path(__file__).parents[1] / "golden" / "kaleido_tiny.npy"
-    predicted, _, _ = render_held_out(3, steps=2)
-    small = torch.nn.functional.avg_pool2d(predicted.flatten(0, 1), 16).numpy()
+    rendered = render_held_out(held_out, 3, steps=2)
+    small = torch.nn.functional.avg_pool2d(rendered.predicted.flatten(0, 1), 16).numpy()
     if not golden.exists():
         np.save(golden, small)
         pytest.fail(f"{golden} was missing and has been written: look at it, then commit it")
