@@ -2,15 +2,17 @@
 
 Rows are models and columns are metrics by number of reference views. There is one section for each protocol and
 convention, since numbers of two protocols have nothing to say to each other. A model without all its views has no
-numbers and no rank, and a result over a part of a protocol is shown and not ranked.
+numbers and no rank, and a result over a part of a protocol is shown and not ranked. Nor is a metric whose values rest
+on different files: other ground truth, where a protocol froze none, other masks, or other weights.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from kaleido_bench.conventions import FOREGROUND_METRICS
 from kaleido_bench.publish.efficiency import EfficiencyRow, build_efficiency_rows
 from kaleido_bench.score.efficiency import Efficiency
 from kaleido_bench.score.results import MetricRecord, MetricStatus, Result
@@ -149,6 +151,7 @@ def _build_section(results: Sequence[Result], targets: Targets, samples: bool) -
     metrics, left_out = _choose_metrics(results)
     columns = _build_columns(results, metrics, samples)
     rows = [_build_row(result, columns, targets) for result in results]
+    apart = _find_apart(results, metrics)
     return Section(
         protocol=protocol.name,
         version=protocol.version,
@@ -160,8 +163,11 @@ def _build_section(results: Sequence[Result], targets: Targets, samples: bool) -
         scenes=protocol.scenes,
         target_views=protocol.target_views - (protocol.leaked_targets if targets == "strict-novel" else 0),
         columns=tuple(columns),
-        rows=tuple(_rank(rows, columns)),
-        notes=tuple(_write_notes(results, targets, left_out, any(c.statistic != "mean" for c in columns))),
+        rows=tuple(_rank(rows, columns, apart.keys())),
+        notes=(
+            *dict.fromkeys(apart.values()),
+            *_write_notes(results, targets, left_out, any(c.statistic != "mean" for c in columns)),
+        ),
     )
 
 
@@ -170,6 +176,22 @@ def _choose_metrics(results: Sequence[Result]) -> tuple[list[MetricRecord], list
     scored = {metric.name for result in results for metric in result.metrics if metric.status == "scored"}
     metrics = results[0].metrics
     return [m for m in metrics if m.name in scored], [m for m in metrics if m.name not in scored]
+
+
+def _find_apart(results: Sequence[Result], metrics: Sequence[MetricRecord]) -> dict[str, str]:
+    """The metrics in which the models that would be ranked were compared with different files, and what to say."""
+    ranked = [result for result in results if result.complete and not result.partial]
+    apart: dict[str, str] = {}
+    for metric in metrics:
+        scored = [each for result in ranked for each in result.metrics if each.status == "scored"]
+        weights = {each.weights for each in scored if each.name == metric.name}
+        if len({result.truths_sha256 for result in ranked}) > 1:
+            apart[metric.name] = "not ranked: the ground truth is not the same files for all models"
+        elif metric.name in FOREGROUND_METRICS and len({result.masks_sha256 for result in ranked}) > 1:
+            apart[metric.name] = "foreground metrics not ranked: the masks are not the same files for all models"
+        elif len(weights) > 1:
+            apart[metric.name] = f"{metric.name} not ranked: its weights are not the same file for all models"
+    return apart
 
 
 def _build_columns(results: Sequence[Result], metrics: Sequence[MetricRecord], samples: bool) -> list[Column]:
@@ -237,8 +259,11 @@ def _describe_partial(result: Result) -> tuple[str, ...]:
     return (result.partial_reasons or ("a part of the protocol",)) if result.partial else ()
 
 
-def _rank(rows: Sequence[TableRow], columns: Sequence[Column]) -> list[TableRow]:
-    ranks = [_rank_column(rows, place, column) for place, column in enumerate(columns)]
+def _rank(rows: Sequence[TableRow], columns: Sequence[Column], apart: Collection[str]) -> list[TableRow]:
+    ranks = [
+        [None] * len(rows) if column.metric in apart else _rank_column(rows, place, column)
+        for place, column in enumerate(columns)
+    ]
     return [
         row._replace(cells=tuple(cell._replace(rank=ranks[place][index]) for place, cell in enumerate(row.cells)))
         for index, row in enumerate(rows)

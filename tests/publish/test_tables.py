@@ -19,7 +19,7 @@ from kaleido_bench.publish.formats import render_csv, render_json, render_latex,
 from kaleido_bench.publish.tables import Table, build_table, round_mean
 from kaleido_bench.publish.text import print_table, render_text
 from kaleido_bench.publish.words import find_mark
-from kaleido_bench.score.results import Result
+from kaleido_bench.score.results import MetricRecord, Result
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 
@@ -118,6 +118,34 @@ def test_missing_weights_are_words_and_never_a_number(result: Callable[..., Resu
     cell = table.sections[0].rows[1].cells[1]
     assert (cell.status, cell.text, cell.mean, cell.rank) == ("weights missing", "", None, None)
     assert table.sections[0].rows[0].cells[1].rank == 1
+
+
+def test_models_scored_against_different_files_are_not_ranked(result: Callable[..., Result]) -> None:
+    """The ground truth of most published protocols is not frozen, nor are VGG's weights: two users may hold others."""
+    values = {"psnr": [20.0, 21.0, 22.0], "psnr-fg": [10.0, 11.0, 12.0], "lpips-vgg": [0.5, 0.4, 0.3]}
+    metrics = tuple(
+        MetricRecord(name=name, higher_is_better=name != "lpips-vgg", optional=False, status="scored", weights=None)
+        for name in values
+    )
+    same = [result(model, values, metrics=metrics) for model in "ab"]
+    (section,) = build_table(same).sections
+    assert not any("not ranked" in note for note in section.notes)
+
+    def ranked(**fields: object) -> tuple[set[str], tuple[str, ...]]:
+        (section,) = build_table([same[0], same[1].model_copy(update=fields)]).sections
+        cells = zip(section.columns, section.rows[0].cells, strict=True)
+        return {column.metric for column, cell in cells if cell.rank}, section.notes
+
+    found, notes = ranked(truths_sha256="1" * 64)
+    assert found == set() and notes[0] == "not ranked: the ground truth is not the same files for all models"
+    found, notes = ranked(masks_sha256="1" * 64)
+    assert found == {"psnr", "lpips-vgg"} and "the masks are not the same files" in notes[0]
+    others = tuple(
+        each.model_copy(update={"weights": "1" * 64}) if each.name == "lpips-vgg" else each for each in same[1].metrics
+    )
+    found, notes = ranked(metrics=others)
+    assert found == {"psnr", "psnr-fg"} and notes[0].startswith("lpips-vgg not ranked: its weights")
+    assert ranked(truths_sha256="1" * 64, partial=True)[0] == {"psnr", "psnr-fg", "lpips-vgg"}
 
 
 def test_a_metric_whose_weights_nobody_has_is_a_note_and_no_column(three_models: list[Result]) -> None:
