@@ -4,12 +4,14 @@
 
 The index is DepthSplat's way over scenes at hand: a window of 50 frames, 2, 4 and 6 references by farthest-point
 sampling, nested, and all 50 frames targets, the references too (4, 8, 12 %: cvg/depthsplat,
-assets/dl3dv_start_0_distance_50_ctx_{2,4,6}v_video_0_50.json). Every run of it has both means. Beside the difference
-stands what a leak of a share f should add,
+assets/dl3dv_start_0_distance_50_ctx_{2,4,6}v_video_0_50.json). Every run of it has both means. Beside their difference
+stands what was to be expected before it was measured,
 
-    f (value at references - value elsewhere)
+    f (c - n)
 
-with the two values taken from the rows of the same run, scene by scene, and averaged like the means.
+with f the share of the targets that `kbench lint` says is shown, n the strict-novel mean, and c what the method scores
+on a view that it was shown, measured on a scene that is not in the table. No value at a shown view of the table's
+scenes enters.
 """
 
 from __future__ import annotations
@@ -18,8 +20,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -29,12 +30,16 @@ from pydantic import JsonValue
 from kaleido_bench.authoring import freeze_protocol, write_protocol
 from kaleido_bench.cases import Case
 from kaleido_bench.data.readers import build_reader
+from kaleido_bench.lint import measure_leak
 from kaleido_bench.protocol import load_protocol
 from kaleido_bench.score.results import Result, load_result
-from kaleido_bench.score.rows import Row, read_rows
+from kaleido_bench.score.rows import read_rows
 from kaleido_bench.splits import describe_poses, nested_cases, order_references
 
 SCENES = ("fox", "mydesk")
+ELSEWHERE = ("temple_ring",)
+"""Where the worth of a shown view is measured: another scene, of 47 frames."""
+
 WINDOW = 50
 COUNTS = (2, 4, 6)
 METRICS = ("psnr", "ssim", "lpips-alex")
@@ -56,10 +61,10 @@ class Price(NamedTuple):
         return self.published - self.novel
 
 
-def build_cases(data_dir: Path) -> list[Case]:
+def build_cases(data_dir: Path, scenes: Sequence[str]) -> list[Case]:
     """The leaky index."""
     cases: list[Case] = []
-    for name in SCENES:
+    for name in scenes:
         views = list(build_reader("transforms").load_scene(data_dir / "scenes", name).views.values())[:WINDOW]
         everything = list(range(len(views)))
         order = order_references(describe_poses([view.camera for view in views]), everything, everything, max(COUNTS))
@@ -68,10 +73,18 @@ def build_cases(data_dir: Path) -> list[Case]:
     return cases
 
 
-def write_leaky(folder: Path, data_dir: Path) -> Path:
+def write_leaky(
+    folder: Path,
+    data_dir: Path,
+    *,
+    name: str = "leak-price",
+    scenes: Sequence[str] = SCENES,
+    metrics: Sequence[str] = METRICS,
+    size: int = 256,
+) -> Path:
     """The protocol on disk; gives its YAML file."""
     preparation: JsonValue = {
-        "size": [256, 256],
+        "size": [size, size],
         "fit": "cover-crop",
         "filter": "lanczos",
         "antialias": True,
@@ -80,7 +93,7 @@ def write_leaky(folder: Path, data_dir: Path) -> Path:
     }
     fields: dict[str, JsonValue] = {
         "schema_version": 1,
-        "name": "leak-price",
+        "name": name,
         "version": 1,
         "title": "Windows of 50 frames from 2, 4 and 6 of them, all 50 asked for",
         "level": "scene",
@@ -90,52 +103,57 @@ def write_leaky(folder: Path, data_dir: Path) -> Path:
         "preparation": preparation,
         "cameras": {"policy": "given"},
         "convention": "kbench-v1",
-        "metrics": list(METRICS),
+        "metrics": list(metrics),
         "samples": 1,
         "seed": 0,
         "targets": "as-published",
         "sources": ["split: benchmarks/leak_price.py, after cvg/depthsplat"],
     }
-    frozen = freeze_protocol(fields, build_cases(data_dir), {}, header="Written by benchmarks/leak_price.py.")
+    frozen = freeze_protocol(fields, build_cases(data_dir, scenes), {}, header="Written by benchmarks/leak_price.py.")
     write_protocol(folder, frozen)
     return folder / frozen.yaml_path
 
 
-def price_run(run: Path, model: str, counts: Sequence[int] = COUNTS) -> list[Price]:
-    """The lines of one run, for these numbers of references."""
+def price_run(
+    run: Path, model: str, shares: Mapping[int, float], copies: Mapping[tuple[int, str], float], metrics: Sequence[str]
+) -> list[Price]:
+    """The lines of one run.
+
+    Args:
+        run: its folder.
+        model: as the table calls it.
+        shares: number of references -> share of the targets that is shown, from the index alone.
+        copies: (number of references, metric) -> the worth of a shown view, from another run (`value_copies`).
+        metrics: the columns.
+    """
     result = load_result(run / "result.json")
-    rows = read_rows(run / "scores" / "kbench-v1.parquet")
-    return [
-        Price(
-            model,
-            count,
-            metric,
-            find_mean(result, count, metric, "as-published"),
-            find_mean(result, count, metric, "strict-novel"),
-            predict([row for row in rows if row.metric == metric and row.references == count]),
-        )
-        for metric in METRICS
-        for count in counts
-    ]
+    prices: list[Price] = []
+    for metric in metrics:
+        for count, share in shares.items():
+            novel = find_mean(result, count, metric, "strict-novel")
+            published = find_mean(result, count, metric, "as-published")
+            prices.append(Price(model, count, metric, published, novel, share * (copies[count, metric] - novel)))
+    return prices
+
+
+def find_shares(protocol: Path) -> dict[int, float]:
+    """What `kbench lint` counts: number of references -> share of the targets that is shown."""
+    cases = load_protocol(protocol).cases
+    counts = sorted({len(case.references) for case in cases})
+    return {count: measure_leak([case for case in cases if len(case.references) == count]).share for count in counts}
+
+
+def value_copies(run: Path) -> dict[tuple[int, str], float]:
+    """(number of references, metric) -> mean over the targets that were shown."""
+    rows = [row for row in read_rows(run / "scores" / "kbench-v1.parquet") if row.target_is_reference]
+    keys = {(row.references, row.metric) for row in rows}
+    return {key: fmean(row.value for row in rows if (row.references, row.metric) == key) for key in keys}
 
 
 def find_mean(result: Result, count: int, metric: str, targets: str) -> float:
     """A mean of a result."""
     key = (str(count), metric, targets)
     return next(mean.mean for mean in result.means if (mean.references, mean.metric, mean.targets) == key)
-
-
-def predict(rows: Sequence[Row]) -> float:
-    """f (value at references - value elsewhere), a mean over scenes."""
-    scenes: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows:
-        scenes[row.scene].append(row)
-    gains: list[float] = []
-    for found in scenes.values():
-        shown = [row.value for row in found if row.target_is_reference]
-        novel = [row.value for row in found if not row.target_is_reference]
-        gains.append(len(shown) / len(found) * (fmean(shown) - fmean(novel)))
-    return fmean(gains)
 
 
 def render(prices: Sequence[Price]) -> str:
@@ -164,12 +182,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     models = options.model or ["nearest", "kaleido"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
-        protocol = write_leaky(folder, options.data_dir)
+        here = write_leaky(folder, options.data_dir)
+        elsewhere = write_leaky(folder, options.data_dir, name="leak-price-elsewhere", scenes=ELSEWHERE)
         words = [word for model in models for word in ("--model", model)]
-        command = [sys.executable, "-m", "kaleido_bench", "run", str(protocol), *words]
+        command = [sys.executable, "-m", "kaleido_bench", "run", str(here), str(elsewhere), *words]
         subprocess.run([*command, "--data", str(options.data_dir), "--out", str(folder / "runs")], check=True)
-        runs = sorted((folder / "runs" / load_protocol(protocol).protocol.name).iterdir())
-        print(render([price for run in runs for price in price_run(run, run.name)]))
+        prices: list[Price] = []
+        for run in sorted((folder / "runs" / "leak-price").iterdir()):
+            copies = value_copies(folder / "runs" / "leak-price-elsewhere" / run.name)
+            prices += price_run(run, run.name, find_shares(here), copies, METRICS)
+        print(render(prices))
 
 
 if __name__ == "__main__":
