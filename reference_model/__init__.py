@@ -1,9 +1,8 @@
 """Kaleido, the reference model: rendering as sequence-to-sequence image synthesis (arXiv 2510.04236), small and
 trainable here.
 
-Where the paper's value is not known, the choice is this project's own and the docstring says so. Read in the order of
-the data's road: config, positions, attention, blocks, model, flow, sampler, inference; then view_sampling, worlds and
-train, and ablations for what each design is compared with.
+Where the paper's value is not known, the choice is this project's own and the docstring says so. README.md is the map:
+the reading order, the data's path with its shapes, presets, commands.
 
 Shapes, used throughout: b scenes, v views (r reference views, then t target views), n tokens in a view (its patches,
 then its registers), d width, h heads, kv key heads, c channels of a head, p side of a patch in pixels.

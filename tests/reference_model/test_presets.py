@@ -104,8 +104,8 @@ def test_small_fits_its_budget_and_tiny_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["small", "latent", "medium", "large"])
 def test_presets_run_on_the_meta_device(name: str) -> None:
-    """Shapes alone, at full size: forward, and the cached way."""
-    config = PRESETS[name]().model
+    """Shapes alone, at full width: forward, and the cached way. Blocks repeat in twos, local and grid windows."""
+    config = dataclasses.replace(PRESETS[name]().model, depth=2)
     model = build_on_meta(config)
     n = (config.image_size // config.patch) ** 2
     with torch.device("meta"), torch.no_grad():
