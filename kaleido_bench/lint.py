@@ -29,9 +29,6 @@ MOST_COUNTS = 8
 
 LEAK = "target-is-reference"
 
-STRICT_NOVEL = "strict-novel"
-"""Ends the name of a leaky protocol's twin, which asks for the same targets but those it shows."""
-
 
 class Severity(StrEnum):
     """How bad a finding is."""
@@ -180,7 +177,7 @@ def find_leaks(cases: Sequence[Case], *, allowed: bool) -> list[Finding]:
             LEAK,
             severity,
             cases[position].id,
-            f"{len(shown)} of {len(cases[position].targets)} targets are also references: {_few(shown)}",
+            f"{len(shown)} of {len(cases[position].targets)} targets are also references: {few(shown)}",
         )
         for position, shown in leaks.items()
     ]
@@ -240,9 +237,7 @@ def find_duplicates(cases: Sequence[Case]) -> list[Finding]:
     for case in cases:
         for role, views in (("references", case.references), ("targets", case.targets)):
             if repeated := find_repeated(views):
-                findings.append(
-                    Finding("duplicate-view", Severity.ERROR, case.id, f"twice in {role}: {_few(repeated)}")
-                )
+                findings.append(Finding("duplicate-view", Severity.ERROR, case.id, f"twice in {role}: {few(repeated)}"))
     asked: defaultdict[tuple[object, ...], list[str]] = defaultdict(list)
     for case in cases:
         asked[case.scene, frozenset(case.references), frozenset(case.targets)].append(case.id)
@@ -271,7 +266,7 @@ def find_off_axis(cases: Sequence[Case], reference_counts: Sequence[int]) -> lis
         have[case.scene].add(len(case.references))
     for scene, counts in have.items():
         if lacking := sorted(set(reference_counts) - counts):
-            message = f"scene '{scene}' has no case with {_few(lacking)} references: its columns average other scenes"
+            message = f"scene '{scene}' has no case with {few(lacking)} references: its columns average other scenes"
             findings.append(Finding("count-missing", Severity.ERROR, None, message))
     return findings
 
@@ -285,7 +280,7 @@ def find_moving_targets(cases: Sequence[Case]) -> list[Finding]:
             targets_of[len(case.references)] |= set(case.targets)
         for fewer, more in pairwise(sorted(targets_of)):
             if changed := sorted(targets_of[fewer] ^ targets_of[more]):
-                message = f"scene '{scene}': targets differ between {fewer} and {more} references: {_few(changed)}"
+                message = f"scene '{scene}': targets differ between {fewer} and {more} references: {few(changed)}"
                 findings.append(Finding("targets-move", Severity.WARNING, None, message))
     return findings
 
@@ -299,7 +294,7 @@ def find_unnested_references(cases: Sequence[Case]) -> list[Finding]:
             continue  # several cases per count: nothing says which one continues which
         for fewer, more in pairwise(ordered):
             if lost := sorted(set(fewer.references) - set(more.references)):
-                message = f"scene '{scene}': references of {fewer.id} are not among those of {more.id}: {_few(lost)}"
+                message = f"scene '{scene}': references of {fewer.id} are not among those of {more.id}: {few(lost)}"
                 findings.append(Finding("references-not-nested", Severity.NOTE, more.id, message))
     return findings
 
@@ -319,7 +314,7 @@ def find_unknown_views(cases: Sequence[Case], views: Mapping[str, Iterable[str]]
                 Finding("unknown-scene", Severity.ERROR, case.id, f"no scene '{case.scene}' in the data set")
             )
         elif absent := sorted({*case.references, *case.targets} - known[case.scene]):
-            message = f"not in scene '{case.scene}': {_few(absent)}"
+            message = f"not in scene '{case.scene}': {few(absent)}"
             findings.append(Finding("unknown-view", Severity.ERROR, case.id, message))
     return findings
 
@@ -374,69 +369,6 @@ def find_count_differences(cases: Sequence[Case], known: KnownCounts) -> list[Fi
     ]
 
 
-def find_rival_targets(protocols: Sequence[LoadedProtocol]) -> dict[str, list[Finding]]:
-    """Protocols that ask other targets of the same references: a table would call them alike, "<data set>, <N> views".
-
-    Where one leaves out of the targets what the other shows, and does not say so in its name as a strict-novel twin
-    does, both are warned about: DepthSplat's and LagerNVS' DL3DV are such a pair. Other target lists are a note.
-
-    Returns:
-        protocol name -> findings.
-    """
-    asked: defaultdict[tuple[str, frozenset[tuple[str, frozenset[str]]]], list[LoadedProtocol]] = defaultdict(list)
-    for loaded in protocols:
-        if not loaded.protocol.name.endswith(f"-{STRICT_NOVEL}"):
-            questions = frozenset((case.scene, frozenset(case.references)) for case in loaded.cases)
-            asked[loaded.protocol.dataset.name.lower(), questions].append(loaded)
-    findings: dict[str, list[Finding]] = {}
-    for group in asked.values():
-        if len(group) < 2:
-            continue
-        targets = {loaded.protocol.name: _targets_of(loaded.cases) for loaded in group}
-        novel = {name: _without_references(found) for name, found in targets.items()}
-        for name in targets:
-            if found := _describe_rivals(name, targets, novel):
-                findings[name] = found
-    return findings
-
-
-def _describe_rivals(own_name: str, targets: Mapping[str, _Targets], novel: Mapping[str, _Targets]) -> list[Finding]:
-    own = targets[own_name]
-    findings: list[Finding] = []
-    differing: list[str] = []
-    for name, theirs in targets.items():
-        if theirs == own:
-            continue
-        count = sum(map(len, theirs.values()))
-        if novel[own_name] == novel[name]:
-            message = (
-                f"{name} is asked of the same references of the same scenes and has {count} targets instead of "
-                f"{sum(map(len, own.values()))}: they differ in targets that are references, and in no name of a table"
-            )
-            findings.append(Finding("rival-targets", Severity.WARNING, None, message))
-        else:
-            differing.append(f"{name} ({count})")
-    if differing:
-        message = f"other targets of the same references: {_few(sorted(differing))}; numbers do not compare"
-        findings.append(Finding("other-targets", Severity.NOTE, None, message))
-    return findings
-
-
-_Targets = dict[tuple[str, frozenset[str]], set[str]]
-"""(scene, references) -> targets."""
-
-
-def _targets_of(cases: Sequence[Case]) -> _Targets:
-    targets: defaultdict[tuple[str, frozenset[str]], set[str]] = defaultdict(set)
-    for case in cases:
-        targets[case.scene, frozenset(case.references)] |= set(case.targets)
-    return dict(targets)
-
-
-def _without_references(targets: _Targets) -> _Targets:
-    return {key: asked - key[1] for key, asked in targets.items()}
-
-
 def _by_scene(cases: Sequence[Case]) -> dict[str, list[Case]]:
     groups: defaultdict[str, list[Case]] = defaultdict(list)
     for case in cases:
@@ -444,6 +376,7 @@ def _by_scene(cases: Sequence[Case]) -> dict[str, list[Case]]:
     return dict(groups)
 
 
-def _few(names: Sequence[object], most: int = 5) -> str:
+def few(names: Sequence[object], most: int = 5) -> str:
+    """The first names, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(str(name) for name in names[:most]) + more

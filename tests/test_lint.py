@@ -14,7 +14,6 @@ from kaleido_bench.lint import (
     find_count_differences,
     find_leaks,
     find_mislabelled,
-    find_rival_targets,
     find_same_images,
     find_unknown_views,
     find_unpinned,
@@ -23,6 +22,7 @@ from kaleido_bench.lint import (
     lint_protocol,
     summarise_findings,
 )
+from kaleido_bench.lint_rivals import find_rival_targets
 from kaleido_bench.protocol import PendingIndex, load_protocol, read_protocol
 from kaleido_bench.shipped import find_protocols
 

@@ -62,8 +62,9 @@ def lint(
 
 def find_all(names: Sequence[str], data: Path | None, *, verbose: bool) -> list[tuple[str, Finding]]:
     """What is wrong with each of these, and between them."""
-    from kaleido_bench.lint import find_rival_targets, sort_findings, summarise_findings
+    from kaleido_bench.lint import sort_findings, summarise_findings
     from kaleido_bench.lint_data import lint_data
+    from kaleido_bench.lint_rivals import find_rival_targets
 
     found: dict[str, list[Finding]] = {}
     loaded: dict[str, LoadedProtocol] = {}
