@@ -43,11 +43,13 @@ def look_at(
     return torch.cat([torch.cat([rotation, centre[..., None]], -1), bottom], -2)
 
 
-def spherical(azimuth: Tensor, elevation: Tensor) -> Tensor:
+def spherical(azimuth: Float[Tensor, "*batch"], elevation: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch 3"]:
+    """Unit vectors from angles in radians; z is up."""
     return torch.stack([elevation.cos() * azimuth.cos(), elevation.cos() * azimuth.sin(), elevation.sin()], -1)
 
 
 ORBIT, ARC, PATH, FREE, WALK = range(5)
+WEIGHTS = (0.42, 0.22, 0.10, 0.13, 0.13)  # ours
 
 
 def _draw_lens(draw: Draw, count: int, views: int) -> tuple[Tensor, Tensor]:
@@ -102,13 +104,13 @@ def _finish_rig(
 
 
 def draw_rig(count: int, views: int, generator: torch.Generator) -> Rig:
-    """Cameras for `count` worlds of `views` views each: 42 % orbits, 22 % arcs, 10 % paths, 13 % free, 13 % walks."""
+    """Cameras for `count` worlds of `views` views each, of the five kinds in proportion to `WEIGHTS`."""
     draw, shape = Draw(generator), (count, views)
     focal, aspect = _draw_lens(draw, count, views)
     # An object of radius about 0.8 fills this much of the frame.
     distance = (focal / draw.uniform((count, 1), 0.4, 0.75)).clamp(min=1.3) * draw.log_uniform(shape, 0.9, 1.12)
     ways = _draw_ways(draw, count, views)
-    kind = draw.choice((count, 1), (0.42, 0.22, 0.10, 0.13, 0.13))
+    kind = draw.choice((count, 1), WEIGHTS)
     direction = ways.orbit
     for number, way in ((ARC, ways.arc), (PATH, ways.path), (FREE, ways.free)):
         direction = torch.where((kind == number)[..., None], way, direction)

@@ -19,11 +19,11 @@ from reference_model.worlds.cameras import Rig
 from reference_model.worlds.draws import select
 from reference_model.worlds.materials import Materials
 from reference_model.worlds.photographs import SIDES, Photographs
-from reference_model.worlds.scenes import LIGHTS, OPEN, PLAIN, ROOM, Worlds, sum_hills
+from reference_model.worlds.scenes import LIGHTS, OPEN, PLAIN, ROOM, Worlds, hill_heights
 from reference_model.worlds.shapes import CUTTER_KINDS, FAR, KINDS, MEET, PARTS, unit_normal
 from reference_model.worlds.textures import shade_texture
 
-NEAR = 1e-3
+NEAR = 1e-3  # world units: what begins nearer than this is the surface that the ray left
 MARCH = 24  # steps towards the open ground
 HORIZON = 60.0  # world units beyond which the open ground is haze
 
@@ -67,8 +67,7 @@ class Hit(NamedTuple):
 
 
 def _meet(worlds: Worlds, parts: Parts, part: int, origin: Tensor, direction: Tensor) -> tuple[Tensor, ...]:
-    """A part's interval and its cutter's."""
-
+    """A part's interval and its cutter's: enter, leave, cut_enter, cut_leave."""
     frame, cutter = parts.frame[:, :, part].mT, parts.cutter_frame[:, :, part].mT
     shift, cutter_shift = parts.shift[:, :, part, None], parts.cutter_shift[:, :, part, None]
     enter, leave = MEET[KINDS[part]](origin @ frame + shift, direction @ frame)
@@ -129,10 +128,9 @@ def meet_ground(worlds: Worlds, origin: Tensor, direction: Tensor) -> Float[Tens
     closing = slope * direction[..., :2].norm(dim=-1) - direction[..., 2]
     down = direction[..., 2].clamp(max=-1e-4)
     t = ((top - origin[..., 2]) / down).clamp(min=0)
-    hills = worlds.ground, worlds.hill_height, worlds.hill_wave, worlds.hill_phase
     for _ in range(MARCH):
         point = origin + t[..., None] * direction
-        gap = point[..., 2] - sum_hills(*hills, point[..., 0], point[..., 1])
+        gap = point[..., 2] - hill_heights(worlds, point[..., 0], point[..., 1])
         t = t + gap / closing.clamp(min=1e-4)
     return torch.where((direction[..., 2] < -1e-4) & (t < HORIZON), t, FAR)
 
@@ -275,12 +273,13 @@ def build_rays(rig: Rig, size: int, samples: int) -> tuple[Float[Tensor, "b v ra
 Renderer = Callable[[Worlds, Rig, int, int, Photographs | None], Tensor]
 """(worlds, rig, size, samples, photographs) to [b, v, 3, size, size]: `render_plainly`, or its fused twin."""
 
-RAYS_AT_ONCE = 64 * 64
+RAYS_AT_ONCE = 64 * 64  # a view: bounds memory
 
 
 def render_plainly(
     worlds: Worlds, rig: Rig, size: int, samples: int, photographs: Photographs | None
 ) -> Float[Tensor, "b v 3 size size"]:
+    """The oracle of kernels/tracing.py: images in [0, 1], the mean of samples x samples rays a pixel."""
     direction, angle = build_rays(rig, size, samples)
     rays = direction.split(RAYS_AT_ONCE, dim=2)
     colours = torch.cat([trace(worlds, rig, part, angle, photographs) for part in rays], 2)

@@ -15,6 +15,7 @@ KINDS = (BALL,) * 6 + (BOX,) * 8 + (TUBE,) * 5 + (CONE,) * 3
 PARTS = len(KINDS)
 CUTTER_KINDS = tuple((BALL, BOX, TUBE)[slot % 3] for slot in range(PARTS))
 FAR = 1e6  # an empty interval is [FAR, -FAR]
+CAP = 0.9995  # a point this near to a cap is on the cap
 
 
 def meet_quadric(a: Tensor, b: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,6 +85,3 @@ def unit_normal(point: Float[Tensor, "*ray 3"], kind: Int[Tensor, "*ray"]) -> Fl
     cone = torch.where(point[..., 2:] < -CAP, flat, lean)
     kind = kind[..., None]
     return torch.where(kind == BALL, point, torch.where(kind == BOX, face, torch.where(kind == TUBE, tube, cone)))
-
-
-CAP = 0.9995  # a point this near to a cap is on the cap
