@@ -30,6 +30,11 @@ class Suite(Record):
         return names
 
 
+def is_suite(word: str) -> bool:
+    """Whether a word on the command line is a suite's name: a protocol of that name, or a file, comes first."""
+    return word in find_suites() and word not in find_protocols() and not Path(word).is_file()
+
+
 def load_suite(name: str) -> Suite:
     """A shipped suite.
 
@@ -76,12 +81,12 @@ def expand_protocols(words: Sequence[str], completed: Path | None) -> Expanded:
         BenchError: a pending protocol that was asked for by name, no such folder, or a file in it that is no protocol.
     """
     mine = find_completed(completed) if completed is not None else {}
-    shipped, suites = find_protocols(), find_suites()
+    shipped = find_protocols()
     found: list[str] = []
     not_run: list[NotRun] = []
     asked: set[str] = set()
     for word in words:
-        if word in suites and word not in shipped and not Path(word).is_file():
+        if is_suite(word):
             for name in load_suite(word).protocols:
                 _add(name, mine, found, not_run)
         elif word in shipped:

@@ -22,7 +22,7 @@ def lint(
         list[str] | None,
         typer.Argument(
             metavar="[PROTOCOL]",
-            help="Protocol files, names, or published evaluation indices (.json). Default: all protocols that ship.",
+            help="Protocol files, names, suites, or published evaluation indices (.json). Default: all that ships.",
             show_default=False,
         ),
     ] = None,
@@ -41,7 +41,7 @@ def lint(
         raise BenchError(
             "--data", f"no such folder {data}", expected="the folder of the data sets", fix="Correct the path."
         )
-    names = list(dict.fromkeys(protocol or find_protocols()))
+    names = _expand(protocol) if protocol else list(find_protocols())
     findings = find_all(names, data, verbose=verbose)
     rows: list[dict[str, object]] = [
         {
@@ -58,6 +58,14 @@ def lint(
     typer.echo(f"linted {len(names)}: errors {errors}, warnings and notes {len(findings) - errors}", err=True)
     if errors:
         raise IncompleteError(f"errors: {errors}, see above")
+
+
+def _expand(words: Sequence[str]) -> list[str]:
+    """Suites as their protocols, whether their ids are here or not; each name once."""
+    from kaleido_bench.suites import is_suite, load_suite
+
+    names = [name for word in words for name in (load_suite(word).protocols if is_suite(word) else (word,))]
+    return list(dict.fromkeys(names))
 
 
 def find_all(names: Sequence[str], data: Path | None, *, verbose: bool) -> list[tuple[str, Finding]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
@@ -32,10 +31,9 @@ def show(
 ) -> None:
     """One protocol in full. Cases, counts, hash, convention, sources, known problems, published results."""
     from kaleido_bench.protocol import PendingIndex, load_protocol, read_protocol
-    from kaleido_bench.shipped import find_protocols, find_suites
-    from kaleido_bench.suites import load_suite
+    from kaleido_bench.suites import is_suite, load_suite
 
-    if protocol in find_suites() and protocol not in find_protocols() and not Path(protocol).is_file():
+    if is_suite(protocol):
         suite = load_suite(protocol)
         if json:
             print_json(suite.model_dump(mode="json"))

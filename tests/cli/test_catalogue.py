@@ -201,6 +201,13 @@ def test_lint_of_all_says_each_fault_once(kbench: Kbench) -> None:
     }
 
 
+def test_lint_takes_a_suite(kbench: Kbench) -> None:
+    ended = kbench("lint", "reconfusion", "quickstart", "--json")
+    names = {row["protocol"] for row in json.loads(ended.out)}
+    assert ended.code == 0 and {"reconfusion/llff", "reconfusion/re10k"} <= names and "reconfusion" not in names
+    assert "linted 6:" in ended.err
+
+
 def test_lint_verbose_names_every_case(kbench: Kbench) -> None:
     rows = json.loads(kbench("lint", "acid/pixelsplat-2v", "--verbose", "--json").out)
     cases = [row["case"] for row in rows if row["code"] == "target-is-reference" and row["case"]]
