@@ -61,7 +61,7 @@ def ablate_architecture(preset: Preset) -> list[Ablation]:
     config, kind = preset.model, "architecture"
     absolute = {"pose_channels": 0, "position": "learned", "rays": "plucker", "value_action": "joint"}
     even = change(preset, model={"depth": config.depth + config.depth % 2})
-    windowed = change(preset, model={"window": widest_window(preset), "window_rule": "alternate"})
+    windowed = change(preset, model={"window": widest_window(preset), "window_rule": "alternate", "window_from": 0})
     grouped = max(config.heads // 2, 1)
     return [
         Ablation("i", kind, "unified encoding or plucker and learned positions", preset, change(preset, model=absolute),
@@ -69,7 +69,7 @@ def ablate_architecture(preset: Preset) -> list[Ablation]:
         Ablation("ii", kind, "one stack or encoder and decoder", even,
                  change(even, model={"layout": "encoder-decoder"}), "encoder-decoder is worse"),
         Ablation("iii", kind, "windows or full attention across views", windowed,
-                 change(preset, model={"window": 0}), ""),
+                 change(windowed, model={"window": 0}), ""),
         Ablation("iv", kind, "references blind to targets or seeing them", preset,
                  change(preset, model={"references_see_targets": True, "keep_references": False}), ""),
         Ablation("v", kind, "grouped queries or a key head each", change(preset, model={"kv_heads": grouped}),

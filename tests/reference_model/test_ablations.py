@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reference_model.ablations import Ablation, build_ablations
-from reference_model.config import PRESETS, Preset, small, smoke
+from reference_model.config import PRESETS, Preset, medium, small, smoke
 from reference_model.flow import build_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
@@ -43,8 +43,23 @@ def test_ten_groups_each_differ_in_what_they_say_alone(name: str) -> None:
     assert len({ablation.name for ablation in ablations}) == 10
     for ablation in ablations:
         found = differences(ablation.ours, ablation.other)
-        extra = {"keep_references", "shift", "value_action", "window_rule"}
+        extra = {"keep_references", "shift", "value_action"}
         assert FIELDS[ablation.group] <= found <= FIELDS[ablation.group] | extra, ablation.name
+
+
+def at_64_px(preset: Preset) -> Preset:
+    """For short runs: one stage, at the size of the smallest."""
+    stage = dataclasses.replace(preset.train.stages[-1], image_size=64, share=1.0)
+    model = dataclasses.replace(preset.model, image_size=64)
+    return dataclasses.replace(preset, model=model, train=dataclasses.replace(preset.train, stages=(stage,)))
+
+
+@pytest.mark.parametrize("preset", [small(), medium(), at_64_px(small())], ids=["small", "medium", "small at 64 px"])
+def test_windows_are_cut_at_every_stage(preset: Preset) -> None:
+    ablation = next(x for x in build_ablations(preset) if x.group == "iii")
+    for stage in preset.train.stages:
+        patches = (stage.image_size // preset.model.patch) ** 2
+        assert ablation.ours.model.window_of(patches) > 0 == ablation.other.model.window_of(patches)
 
 
 def test_pairs_of_small_have_about_the_same_parameters() -> None:

@@ -24,6 +24,7 @@ from reference_model.diagnostics import (
     name_checkpoints,
     run_eagerly,
     seen_tokens,
+    split_kinds,
 )
 from reference_model.figures import load_attention
 from reference_model.model import Kaleido, Views
@@ -69,6 +70,15 @@ def test_magnitudes_are_told_apart_by_kind_of_token(layout: str) -> None:
     assert last["register"].largest == 1e6
     assert all(row.largest < 1e4 for row in rows if row is not last["register"])
     assert all(0 < row.median < row.largest for row in rows)
+
+
+def test_every_token_is_of_one_kind() -> None:
+    """Two references and one target of three patches and two registers each."""
+    x = torch.arange(15.0).reshape(1, 3, 5, 1)
+    kinds = {kind: part.flatten().tolist() for kind, part in split_kinds(x, "blocks.0", 2, 2, encoded=False).items()}
+    assert kinds == {"reference": [0, 1, 2, 5, 6, 7], "target": [10, 11, 12], "register": [3, 4, 8, 9, 13, 14]}
+    assert list(split_kinds(x[:, :2], "encoder.0", 2, 0, encoded=True)) == ["reference"]
+    assert list(split_kinds(x[:, 2:], "blocks.0", 2, 0, encoded=True)) == ["target"]
 
 
 def test_the_layer_that_overflows_is_named() -> None:

@@ -89,6 +89,20 @@ def test_pose_and_time_cancel_within_a_view(lifted: bool, value: str, dtype: tor
     assert (got - expected).abs().max() <= bound
 
 
+@pytest.mark.parametrize(("dtype", "bound"), PRECISIONS)
+@pytest.mark.parametrize("name", ["plain", "prope", "dual", "registers", "time", "grouped"])
+def test_a_single_view_does_not_see_its_own_pose_or_time(name: str, dtype: torch.dtype, bound: float) -> None:
+    """Spatial attention leaves both blocks out, and in attention across one view they cancel."""
+    config = build_config(**DESIGNS[name])
+    model, scene = build_model(config, dtype, std=0.08), build_scene(config, dtype)
+    alone = scene.select([4]).with_views(references=0)
+    moved = alone.with_views(c2w=random_poses(1, seed=9).to(dtype), times=torch.full((1, 1), 5.0, dtype=dtype))
+    assert (alone.run(model) - moved.run(model)).abs().max() <= bound
+    within = model.build_places(scene.views).within
+    assert within.pose is None and within.time is None
+    assert 2 * within.position.cos.shape[-1] == config.head_channels  # nothing is idle instead
+
+
 def test_the_split_values_of_one_view_lose_what_they_drop_and_nothing_else() -> None:
     """With `split` the pose of a single view cancels too: rotations come back, translations are zero."""
     c2w = random_poses(1)
