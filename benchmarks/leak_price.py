@@ -7,11 +7,12 @@ sampling, nested, and all 50 frames targets, the references too (4, 8, 12 %: cvg
 assets/dl3dv_start_0_distance_50_ctx_{2,4,6}v_video_0_50.json). Every run of it has both means. Beside their difference
 stands what was to be expected before it was measured,
 
-    f (c - n)
+    by level: f (c - n)        by gain: f (c - m)
 
-with f the share of the targets that `kbench lint` says is shown, n the strict-novel mean, and c what the method scores
-on a view that it was shown, measured on a scene that is not in the table. No value at a shown view of the table's
-scenes enters.
+with f the share of the targets that `kbench lint` says is shown, n the strict-novel mean, and c and m what the method
+scores on views that it was shown and on others, both measured on a scene that is not in the table. No value at a shown
+view of the table's scenes enters. The level holds for methods that copy what they were shown; the gain is for others,
+whose copies are as good as the scene lets them be.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -53,7 +55,8 @@ class Price(NamedTuple):
     metric: str
     published: float
     novel: float
-    predicted: float
+    by_level: float
+    by_gain: float
 
     @property
     def measured(self) -> float:
@@ -114,8 +117,15 @@ def write_leaky(
     return folder / frozen.yaml_path
 
 
+class Elsewhere(NamedTuple):
+    """What a method scores on another scene."""
+
+    shown: float
+    novel: float
+
+
 def price_run(
-    run: Path, model: str, shares: Mapping[int, float], copies: Mapping[tuple[int, str], float], metrics: Sequence[str]
+    run: Path, model: str, shares: Mapping[int, float], found: Mapping[tuple[int, str], Elsewhere]
 ) -> list[Price]:
     """The lines of one run.
 
@@ -123,16 +133,15 @@ def price_run(
         run: its folder.
         model: as the table calls it.
         shares: number of references -> share of the targets that is shown, from the index alone.
-        copies: (number of references, metric) -> the worth of a shown view, from another run (`value_copies`).
-        metrics: the columns.
+        found: (number of references, metric) -> the worth of a shown view and of others, from another run.
     """
     result = load_result(run / "result.json")
     prices: list[Price] = []
-    for metric in metrics:
-        for count, share in shares.items():
-            novel = find_mean(result, count, metric, "strict-novel")
-            published = find_mean(result, count, metric, "as-published")
-            prices.append(Price(model, count, metric, published, novel, share * (copies[count, metric] - novel)))
+    for (count, metric), elsewhere in sorted(found.items(), key=lambda item: (METRICS.index(item[0][1]), item[0][0])):
+        novel = find_mean(result, count, metric, "strict-novel")
+        published = find_mean(result, count, metric, "as-published")
+        level, gain = shares[count] * (elsewhere.shown - novel), shares[count] * (elsewhere.shown - elsewhere.novel)
+        prices.append(Price(model, count, metric, published, novel, level, gain))
     return prices
 
 
@@ -143,11 +152,12 @@ def find_shares(protocol: Path) -> dict[int, float]:
     return {count: measure_leak([case for case in cases if len(case.references) == count]).share for count in counts}
 
 
-def value_copies(run: Path) -> dict[tuple[int, str], float]:
-    """(number of references, metric) -> mean over the targets that were shown."""
-    rows = [row for row in read_rows(run / "scores" / "kbench-v1.parquet") if row.target_is_reference]
-    keys = {(row.references, row.metric) for row in rows}
-    return {key: fmean(row.value for row in rows if (row.references, row.metric) == key) for key in keys}
+def measure_elsewhere(run: Path) -> dict[tuple[int, str], Elsewhere]:
+    """(number of references, metric) -> means over the targets that were shown, and over the others."""
+    values: defaultdict[tuple[int, str], dict[bool, list[float]]] = defaultdict(lambda: {True: [], False: []})
+    for row in read_rows(run / "scores" / "kbench-v1.parquet"):
+        values[row.references, row.metric][row.target_is_reference].append(row.value)
+    return {key: Elsewhere(fmean(each[True]), fmean(each[False])) for key, each in values.items()}
 
 
 def find_mean(result: Result, count: int, metric: str, targets: str) -> float:
@@ -159,13 +169,13 @@ def find_mean(result: Result, count: int, metric: str, targets: str) -> float:
 def render(prices: Sequence[Price]) -> str:
     """The table as Markdown."""
     lines = [
-        "| model | references | leak | metric | as published | strict-novel | measured | predicted |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | references | leak | metric | as published | strict-novel | measured | by level | by gain |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for price in prices:
         digits = 2 if price.metric == "psnr" else 3
-        numbers = (price.published, price.novel, price.measured, price.predicted)
-        signs = ("", "", "+", "+")
+        numbers = (price.published, price.novel, price.measured, price.by_level, price.by_gain)
+        signs = ("", "", "+", "+", "+")
         cells = [f"{number:{sign}.{digits}f}" for number, sign in zip(numbers, signs, strict=True)]
         share = f"{100 * price.references / WINDOW:.0f} %"
         lines.append(f"| {price.model} | {price.references} | {share} | {price.metric} | {' | '.join(cells)} |")
@@ -189,8 +199,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         subprocess.run([*command, "--data", str(options.data_dir), "--out", str(folder / "runs")], check=True)
         prices: list[Price] = []
         for run in sorted((folder / "runs" / "leak-price").iterdir()):
-            copies = value_copies(folder / "runs" / "leak-price-elsewhere" / run.name)
-            prices += price_run(run, run.name, find_shares(here), copies, METRICS)
+            found = measure_elsewhere(folder / "runs" / "leak-price-elsewhere" / run.name)
+            prices += price_run(run, run.name, find_shares(here), found)
         print(render(prices))
 
 

@@ -185,7 +185,7 @@ def _describe_pending(record: Protocol) -> dict[str, str]:
     known = {"scenes": index.expected.scenes or "not stated", "targets a case": index.expected.targets or "not stated"}
     return {
         "version": f"{record.version}, hash of its fields {fields_hash(record)}",
-        "ids": f"PENDING: which views of {index.entry} are given and asked for is published, but is not part of kbench",
+        "ids": f"PENDING: kbench has none; those of '{index.entry}' are read from what you bring",
         "obtain": index.obtain,
         "complete": completing_command(record.name, index),
         "expected": ", ".join(f"{key} {_plain(value)}" for key, value in known.items()),

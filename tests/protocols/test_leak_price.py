@@ -41,9 +41,9 @@ def test_a_run_reports_both_and_their_difference_is_what_the_leak_predicts(data_
     ended = CliRunner().invoke(build_app(), [*words, "--out", str(tmp_path / "runs")], prog_name="kbench")
     assert ended.exit_code == 0, ended.output
     assert ended.output.index("targets as-published") < ended.output.index("targets strict-novel")
-    copies = leak_price.value_copies(tmp_path / "runs" / "elsewhere" / "nearest")
-    run = tmp_path / "runs" / "here" / "nearest"
-    (price,) = leak_price.price_run(run, "nearest", {6: 0.12}, copies, ("psnr",))
+    found = leak_price.measure_elsewhere(tmp_path / "runs" / "elsewhere" / "nearest")
+    (price,) = leak_price.price_run(tmp_path / "runs" / "here" / "nearest", "nearest", {6: 0.12}, found)
     # A copied reference is at the cap of 100 dB on any scene: at 12 % that alone is worth more than most papers' gains.
-    assert copies[6, "psnr"] == 100.0 and round(price.measured) == 10
-    assert price.measured == pytest.approx(price.predicted, abs=1e-9)
+    assert found[6, "psnr"].shown == 100.0 and round(price.measured) == 10
+    assert price.measured == pytest.approx(price.by_level, abs=1e-9)
+    assert price.measured == pytest.approx(price.by_gain, rel=0.1) and price.measured != price.by_gain
