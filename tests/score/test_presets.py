@@ -94,12 +94,15 @@ def weights(weights_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def score(
     convention: Convention, images: Images, *metrics: str, mask: torch.Tensor | None = None
 ) -> dict[str, torch.Tensor]:
-    """Each pair under each metric, one pair at a time as scoring does it; with one mask for all, or without any."""
+    """Each pair under each metric, with one mask for all or without any; four at a time, which fill a block of LPIPS
+    and give the bytes of each alone (test_stream.py)."""
     full = [metric for metric in convention.metrics if mask is not None or metric not in FOREGROUND_METRICS]
     scorers = build_scorers(convention, metrics or full, (), "cpu")
-    masks = None if mask is None else mask[None]
-    pairs = [scorers.score(x[None], y[None], masks) for x, y in zip(*images, strict=True)]
-    return {name: torch.cat([pair[name] for pair in pairs]).double() for name in pairs[0]}
+    blocks = [
+        scorers.score(x, y, None if mask is None else mask.expand(len(x), -1, -1))
+        for x, y in zip(*(each.split(4) for each in images), strict=True)
+    ]
+    return {name: torch.cat([block[name] for block in blocks]).double() for name in blocks[0]}
 
 
 def mean(convention: Convention, images: Images, metric: str, mask: torch.Tensor | None = None) -> float:
