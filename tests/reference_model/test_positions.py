@@ -129,8 +129,12 @@ def test_an_orbit_is_normalised_to_the_unit_sphere_about_its_object() -> None:
 
 @pytest.mark.parametrize("rule", NORMALISATIONS)
 @pytest.mark.parametrize("views", [1, 2])
-def test_one_camera_or_equal_cameras_do_not_break_normalisation(views: int, rule: str) -> None:
-    poses = random_poses(1).expand(1, views, 4, 4)
+@pytest.mark.parametrize(
+    "pose", [random_poses(1), torch.eye(4, dtype=torch.float64)[None, None]], ids=["any", "origin"]
+)
+def test_one_camera_or_equal_cameras_do_not_break_normalisation(pose: torch.Tensor, views: int, rule: str) -> None:
+    """At the origin the distances that the size is taken from are exactly zero."""
+    poses = pose.expand(1, views, 4, 4)
     normalised = NORMALISATIONS[rule](poses)
     assert normalised.isfinite().all() and normalised.dtype == torch.float32
     assert normalised[..., :3, 3].abs().max() < 10
