@@ -406,7 +406,7 @@ def compare_ssim(pairs: Sequence[Pair], size: int, rounds: int, nerfbaselines: M
     print(f"{'':24}{'ms a pair':>10}{'processor':>10}{'ours is':>10}  furthest from the plain twin")
     for name, found in timed.items():
         wall, processor = (statistics.median(column) / len(pairs) for column in zip(*found, strict=True))
-        exact = "" if gaps[name] <= EXACT else "  another definition"
+        exact = "" if gaps[name] <= EXACT else f"  further than {EXACT:g}"
         print(f"{name:24}{wall:10.2f}{processor:10.2f}{ratios[name]:9.1f}x  {gaps[name]:.1e}{exact}")
     exact = {name: ratio for name, ratio in ratios.items() if gaps[name] <= EXACT and not name.startswith("ours")}
     name = min(exact, key=lambda each: exact[each])
