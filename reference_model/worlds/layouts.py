@@ -20,7 +20,9 @@ LAYOUT_WEIGHTS = (0.35, 0.27, 0.18, 0.20)
 SINGLE = 0.6  # of the worlds before a plain background: a cluster whatever the weights, single objects
 
 TABLE_TOP = KINDS.index(BOX)  # the first five boxes are a table's top and legs
-TABLE_PARTS = slice(TABLE_TOP, TABLE_TOP + 5)
+SLOTS = torch.arange(PARTS)
+OF_TABLE = (SLOTS >= TABLE_TOP) & (SLOTS < TABLE_TOP + 5)
+LYING = (SLOTS % 2 == 0) & ~OF_TABLE  # what lies on a table; the rest stands beside it
 CORNERS = ((1, 1), (1, -1), (-1, 1), (-1, -1))
 
 
@@ -31,6 +33,7 @@ class Layout(NamedTuple):
     size: Float[Tensor, "b part 3"]  # half extents
     rotation: Float[Tensor, "b part 3 3"]
     grounded: Float[Tensor, "b part"]  # 1 where a part stands on the ground
+    needed: Float[Tensor, "b part"]  # 1 for the parts of a table, which is never without a leg
 
 
 def draw_layout(draw: Draw, floor: Float[Tensor, " b"], plain: Bool[Tensor, " b"]) -> Layout:
@@ -46,11 +49,8 @@ def draw_layout(draw: Draw, floor: Float[Tensor, " b"], plain: Bool[Tensor, " b"
     scattered = draw.uniform((*shape, 3), -1, 1) * draw.uniform((count, 1, 1), 0.8, 2.2)
     rows, row_size, row_turn = _draw_rows(draw, count, size, heading)
     table, table_size = _draw_table(draw, count, size, scattered, floor)
-    # Only a table's own boxes keep their heights. What was drawn to lie on it is grounded too and stands below it:
-    # kept, since weights were trained on these worlds (tests hold their hash).
-    is_box = torch.tensor([kind == BOX for kind in KINDS])
-    furniture = is_table & is_box & (torch.arange(PARTS) < TABLE_PARTS.stop)
-    grounded = ((layout == SCATTER) | is_rows | (is_table & ~furniture)).float()
+    furniture = is_table & OF_TABLE
+    grounded = ((layout == SCATTER) | is_rows | (is_table & ~furniture & ~LYING)).float()
     upright = (layout != CLUSTER) | (draw.chance((count, 1), 0.35) > 0)
     rotation = torch.where(upright[..., None, None], yaw(heading), turned)
     rotation = torch.where(is_rows[..., None, None], yaw(row_turn), rotation)
@@ -60,7 +60,7 @@ def draw_layout(draw: Draw, floor: Float[Tensor, " b"], plain: Bool[Tensor, " b"
     size = torch.where(is_rows[..., None], row_size, size)
     centre = torch.where(is_table[..., None], table, centre)
     size = torch.where(is_table[..., None], table_size, size)
-    return Layout(centre, size, rotation, grounded)
+    return Layout(centre, size, rotation, grounded, furniture.float())
 
 
 def _draw_sizes(draw: Draw, count: int) -> Float[Tensor, "b part 3"]:
@@ -86,8 +86,8 @@ def _draw_rows(draw: Draw, count: int, size: Tensor, heading: Tensor) -> tuple[T
 
 
 def _draw_table(draw: Draw, count: int, size: Tensor, centre: Tensor, floor: Tensor) -> tuple[Tensor, Tensor]:
-    """Centres and sizes: top and legs on the ground in the middle, every other part (made small) within the table's
-    outline, the rest where they were.
+    """Centres and sizes: top and legs on the ground in the middle, every other part (made small) on the table,
+    the rest where they were.
     """
     half = draw.uniform((count, 2), 0.3, 0.9)
     tall, thick = draw.uniform((count,), 0.25, 0.7), draw.log_uniform((count,), 0.02, 0.06)
@@ -100,10 +100,8 @@ def _draw_table(draw: Draw, count: int, size: Tensor, centre: Tensor, floor: Ten
         at = torch.stack([sx * (half[:, 0] - leg), sy * (half[:, 1] - leg), floor + tall / 2], -1)
         centre[:, TABLE_TOP + number] = at
         size[:, TABLE_TOP + number] = torch.stack([leg, leg, tall / 2], -1)
-    on_top = torch.arange(PARTS) % 2 == 0
-    on_top[TABLE_PARTS] = False
     lying = centre.clone()
     lying[..., :2] = draw.uniform((count, PARTS, 2), -0.8, 0.8) * half[:, None]
     small = size.clamp(max=0.16)
     lying[..., 2] = (top + thick)[:, None] + small[..., 2]
-    return torch.where(on_top[:, None], lying, centre), torch.where(on_top[:, None], small, size)
+    return torch.where(LYING[:, None], lying, centre), torch.where(LYING[:, None], small, size)

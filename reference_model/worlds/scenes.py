@@ -127,7 +127,9 @@ def draw_worlds(rig: Rig, generator: torch.Generator) -> Worlds:
     setting = torch.where(rig.inside > 0, around, draw.choice((count,), SETTING_WEIGHTS)).int()
     hills = _draw_hills(draw, floor)
     present = _draw_present(draw, count)
-    layout = draw_layout(draw, floor, setting == PLAIN)
+    middle = sum_hills(*hills, torch.zeros(count, 1), torch.zeros(count, 1))[:, 0]
+    layout = draw_layout(draw, torch.where(setting == OPEN, middle, floor), setting == PLAIN)
+    present = torch.maximum(present, layout.needed)
     x, y = layout.centre[..., 0], layout.centre[..., 1]
     ground = torch.where((setting == OPEN)[:, None], sum_hills(*hills, x, y), floor[:, None])
     centre = layout.centre.clone()
