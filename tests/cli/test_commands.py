@@ -59,7 +59,7 @@ def test_list_models(kbench: Kbench, toys: Path) -> None:
     rows = {row["model"]: row for row in json.loads(kbench("list", "models", "--json").out)}
     assert {"nearest", "mean", "saved", "kaleido", "toy", "scene-toy"} <= set(rows)
     assert rows["toy"]["title"] == "from the package toy-adapters"
-    assert rows["kaleido"]["arguments"] [:2] == ["steps", "solver"] and rows["kaleido"]["default"] == "tiny"
+    assert rows["kaleido"]["arguments"][:2] == ["steps", "solver"] and rows["kaleido"]["default"] == "tiny"
 
 
 def test_list_datasets_with_and_without_data(kbench: Kbench, data_dir: Path) -> None:
@@ -146,7 +146,10 @@ def test_doctor(kbench: Kbench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     assert checks["weights", "alexnet_features"]["verdict"] == "missing"
     assert "KBENCH_DATA" in checks["data", "real-scenes"]["fix"]
     text = kbench("doctor").out
-    assert "What is missing, and how to get it:" in text and "alexnet_features: `kbench weights fetch alexnet_features` gets it" in text
+    assert (
+        "What is missing, and how to get it:" in text
+        and "alexnet_features: `kbench weights fetch alexnet_features` gets it" in text
+    )
 
 
 def test_doctor_ends_with_1_where_something_is_broken(
