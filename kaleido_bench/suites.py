@@ -135,5 +135,5 @@ def _add(
         found.append(str(path))
         return None
     error = PendingError(record, record.index)
-    not_run.append(NotRun(name, f"{error.found}. {error.fix}"))
+    not_run.append(NotRun(name, f"{error.found}; expected {error.expected}. {error.fix}"))
     return error

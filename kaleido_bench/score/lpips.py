@@ -310,7 +310,7 @@ def _load_trunk(net: str, weights: WeightsFile, device: torch.device, dtype: tor
             weights.path,
             f"not a {net} trunk ({error})",
             expected="a safetensors file of torchvision's features (features.0.weight, ...)",
-            fix="Get the file again, or make it with kaleido_bench.score.weights.write_trunk.",
+            fix="Move it away: `kbench weights list` names the right file, `kbench weights fetch` gets it.",
         ) from None
 
 

@@ -167,6 +167,7 @@ def test_a_suite_names_what_it_does_not_run(words: list[str], kbench: Kbench, tm
     assert [line.split(": ")[1] for line in lines] == [
         f"reconfusion/{name}" for name in ("re10k", "llff", "dtu", "co3d", "mipnerf360")
     ]
+    assert all("; expected the ids of " in line and "With that as FILE, run" in line for line in lines)
     assert "not run: 5 of 6 protocols" in ended.err
 
 
