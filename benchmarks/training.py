@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import torch
+from timing import timed
 
 from reference_model.config import PRESETS, Preset
 from reference_model.flops import forward_flops
@@ -25,17 +26,6 @@ from reference_model.recording import build_stepper
 from reference_model.train import Painting, WorldStream, build_loss, build_painting, compile_blocks, prepare_step
 from reference_model.worlds.cameras import build_intrinsics
 from reference_model.worlds.render import render_worlds
-
-
-def timed(function, repeats: int) -> float:
-    """Seconds a call, after one call that warms up."""
-    function()
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - begun) / repeats
 
 
 def once(function) -> float:

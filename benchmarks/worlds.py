@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image
+from timing import timed
 
 from reference_model.kernels import tracing
 from reference_model.worlds import draw_batch, to_device
@@ -21,16 +22,6 @@ from reference_model.worlds.photographs import Photographs, load_photographs
 from reference_model.worlds.render import render_worlds
 
 PEAK = 60e12  # float32 operations a second, H100
-
-
-def timed(function, repeats: int) -> float:
-    function()
-    torch.cuda.synchronize()
-    begun = time.perf_counter()
-    for _ in range(repeats):
-        function()
-    torch.cuda.synchronize()
-    return (time.perf_counter() - begun) / repeats
 
 
 def compare(photographs: Photographs, out: Path | None) -> None:

@@ -169,5 +169,5 @@ def test_refuses_a_file_that_is_not_the_trunk(tmp_path: Path, weights_dir: Path)
         Lpips(recipe_for("vgg"), WeightsFile(other, "0" * 64))
     noise = tmp_path / "vgg16_features.safetensors"
     noise.write_bytes(b"<html>404</html>")
-    with pytest.raises(BenchError, match="not a vgg trunk.*kbench weights fetch"):
+    with pytest.raises(BenchError, match=r"not a vgg trunk.*kbench weights fetch"):
         Lpips(recipe_for("vgg"), WeightsFile(noise, "0" * 64))
