@@ -23,11 +23,6 @@ _HOST = re.sub(r"[^A-Za-z0-9]", "-", socket.gethostname())[:40] or "host"
 _LEFTOVER = re.compile(r"^\.tmp\.(?P<host>[A-Za-z0-9-]+)\.(?P<pid>\d+)\.")
 
 
-def is_temporary(path: Path) -> bool:
-    """Whether a name is one of this module's temporary names."""
-    return path.name.startswith(".tmp.")
-
-
 def write_bytes_atomic(path: Path, data: bytes) -> None:
     """Writes a file so that it is there whole or not at all; an older one is replaced.
 

@@ -17,7 +17,7 @@ from reference_model.model import Kaleido, Views
 from reference_model.positions import NORMALISATIONS
 from reference_model.sampler import Chunk, Rollout, Sampling, Scene, roll_out
 
-DEFAULT_STEPS = 1  # the posterior mean: the best PSNR; more steps trade PSNR for sharpness (docs/log.md)
+BY_DEFAULT = Sampling(steps=1)  # the posterior mean: the best PSNR; more steps trade it for sharpness (docs/log.md)
 
 
 class LoadedModel(NamedTuple):
@@ -81,24 +81,22 @@ def render_views(
     target_c2w: Float[Tensor, "target 4 4"],
     target_intrinsics: Float[Tensor, "target 3 3"],
     *,
-    steps: int = DEFAULT_STEPS,
     seed: int = 0,
-    chunk: int = 4,
-    sampling: Sampling | None = None,
+    sampling: Sampling = BY_DEFAULT,
     rollout: Rollout | None = None,
     cached: bool | None = None,
 ) -> Float[Tensor, "target 3 height width"]:
-    """Render the targets, `chunk` at a time, from the references nearest to the chunk.
+    """Render the targets, a chunk at a time, from the references nearest to the chunk.
 
     Args:
         reference_images: in [0, 1], square, `image_size` on each side.
         reference_c2w, target_c2w: camera-to-world, OpenCV axes, in any world frame and unit: they are normalised
             here, together, by the model's named rule.
         reference_intrinsics, target_intrinsics: K in pixels of those images.
-        steps: Euler steps.
         seed: of the noise; each target has noise of its own, so a chunk's size moves none.
-        sampling: instead of `steps`: solver, schedule, guidance.
-        rollout: instead of `chunk`: in which order, and whether later chunks see what earlier ones made.
+        sampling: steps, solver, schedule, guidance.
+        rollout: how many targets at once, in which order, and whether later chunks see what earlier ones made; None: as
+            `loaded.plan_rollout()` says.
         cached: compute what the model keeps of its references once for all steps and chunks that see the same ones;
             None: as its preset says (ModelConfig.keep_references).
 
@@ -132,11 +130,10 @@ def render_views(
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)).to(device)
     rendered = torch.empty(shape[0], 3, height, width)
     keep = config.keep_references if cached is None else cached
-    plan = rollout or loaded.plan_rollout(chunk)
+    plan = rollout or loaded.plan_rollout()
 
     def generate() -> Iterator[Chunk]:
-        way = sampling or Sampling(steps=steps)
-        return roll_out(loaded.model, loaded.preset.flow, scene, noise, way, plan, cached=keep)
+        return roll_out(loaded.model, loaded.preset.flow, scene, noise, sampling, plan, cached=keep)
 
     for made in generate():
         if not torch.isfinite(made.tokens).all():

@@ -52,14 +52,16 @@ def test_every_kind_of_model_renders_and_repeats(tmp_path: Path, prediction: str
 def test_the_kept_references_change_nothing_that_is_seen(tmp_path: Path) -> None:
     loaded = store(tmp_path)
     for rollout in (Rollout(chunk=2), Rollout(chunk=2, order="trajectory", generated=3)):
-        both = [render(loaded, 5, steps=3, rollout=rollout, cached=cached) for cached in (True, False)]
+        both = [render(loaded, 5, sampling=Sampling(3), rollout=rollout, cached=cached) for cached in (True, False)]
         assert (both[0] - both[1]).abs().max() < 1e-5
 
 
 def test_a_target_does_not_depend_on_its_place_in_the_list_of_independent_ones(tmp_path: Path) -> None:
     """A chunk of one, and the noise of a target is its own."""
     loaded = store(tmp_path)
-    given, near = (render(loaded, 4, steps=2, rollout=Rollout(chunk=1, order=order)) for order in ("given", "nearest"))
+    given, near = (
+        render(loaded, 4, sampling=Sampling(2), rollout=Rollout(chunk=1, order=order)) for order in ("given", "nearest")
+    )
     assert (given - near).abs().max() < 1e-5
 
 
@@ -69,7 +71,7 @@ def test_the_latent_way_renders_with_real_weights(weights_dir: Path, tmp_path: P
     fields = {name: getattr(preset.model, name) for name in ("codec", "patch", "token_channels")}
     loaded = store(tmp_path, {"prediction": "velocity"}, **{**fields, "image_size": 64})
     assert loaded.inputs.codec.channels == preset.model.channels == 128
-    images = render(loaded, 2, steps=2)
+    images = render(loaded, 2, sampling=Sampling(2))
     assert images.shape == (2, 3, 64, 64) and images.isfinite().all() and images.std() > 0.01
     inputs = build_inputs(preset.model, "cpu")  # the model's tokens are the codec's
     tokens = inputs.codec.encode(torch.rand(1, 1, 3, 256, 256))

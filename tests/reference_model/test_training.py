@@ -17,6 +17,7 @@ from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon, learning_rate_factor
 from reference_model.recording import RecordedFunction, StepTensors, build_stepper
+from reference_model.sampler import Sampling
 from reference_model.train import build_loss, override, stage_at, train
 
 
@@ -119,14 +120,15 @@ class Rendered(NamedTuple):
     nearest: torch.Tensor
 
 
-def render_held_out(held_out: Batch, references: int, **options: int) -> Rendered:
+def render_held_out(held_out: Batch, references: int, steps: int = 1) -> Rendered:
     kept = [*range(references), 6, 7]
     batch = Batch(*(x[:, kept] for x in held_out))
     loaded = load_model("tiny")
     out = [
         render_views(
             loaded, batch.images[i, :references], batch.c2w[i, :references], batch.intrinsics[i, :references],
-            batch.c2w[i, references:], batch.intrinsics[i, references:], **options,
+            batch.c2w[i, references:], batch.intrinsics[i, references:],
+            sampling=Sampling(steps),
         )
         for i in range(2)
     ]  # fmt: skip

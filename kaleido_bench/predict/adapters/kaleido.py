@@ -177,8 +177,8 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
     """
     sampling_fields = {name: read(args[name]) for name, read in SAMPLING.items() if name in args}
     rollout_fields = {name: read(args[name]) for name, read in ROLLOUT.items() if name in args}
-    from reference_model.inference import DEFAULT_STEPS, load_model
-    from reference_model.sampler import Sampling, check_rollout, check_sampling
+    from reference_model.inference import BY_DEFAULT, load_model
+    from reference_model.sampler import check_rollout, check_sampling
 
     name = variant or "tiny"
     try:
@@ -187,7 +187,7 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
         raise BenchError(
             f"--model kaleido@{name}", str(error), expected="weights of the reference model", fix="Try kaleido@tiny."
         ) from error
-    sampling = Sampling(DEFAULT_STEPS)._replace(**sampling_fields)
+    sampling = BY_DEFAULT._replace(**sampling_fields)
     rollout = model.plan_rollout()._replace(**rollout_fields)
     try:
         check_sampling(sampling, model.preset.flow)

@@ -243,7 +243,7 @@ def test_a_checkpoint_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
 def test_arguments_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "load_model", lambda variant, device: StandIn())
     plain = build(None, {}, "cpu")
-    assert (plain.sampling, plain.rollout) == (Sampling(inference.DEFAULT_STEPS), Rollout(references=3))
+    assert (plain.sampling, plain.rollout) == (inference.BY_DEFAULT, Rollout(references=3))
     given = build("tiny", {"steps": "7", "order": "nearest", "generated": "2"}, "cpu")
     assert given.sampling == Sampling(7)
     assert given.rollout == Rollout(order="nearest", references=3, generated=2)
