@@ -30,7 +30,7 @@ def compare(photographs: Photographs, out: Path | None) -> None:
         batch = draw_batch(12, 4, torch.Generator().manual_seed(1 + video), video=video)
         there = to_device(batch, "cuda")
         on_gpu = photographs._replace(texels=photographs.texels.cuda())
-        fused = tracing.render_fused(*there, 64, 2, on_gpu)
+        fused = render_worlds(*there, 64, scenes_at_once=12, photographs=on_gpu, renderer=tracing.FUSED_RENDERER)
         twin = render_worlds(*there, 64, photographs=on_gpu)
         cpu = render_worlds(*batch, 64, photographs=photographs)
         for name, other in (("GPU", twin), ("CPU", cpu.cuda())):

@@ -18,7 +18,7 @@ from reference_model.sampler import Sampling, sample_targets
 from reference_model.worlds import draw_batch, to_device
 from reference_model.worlds.cameras import build_intrinsics
 from reference_model.worlds.photographs import Photographs
-from reference_model.worlds.render import Renderer, render_plainly, render_worlds
+from reference_model.worlds.render import PLAIN_RENDERER, Renderer, render_worlds
 
 HELD_OUT_SEED = 10**9  # training draws from seeds below this one
 
@@ -36,7 +36,7 @@ def render_batch(
     size: int,
     device: str,
     photographs: Photographs | None = None,
-    renderer: Renderer = render_plainly,
+    renderer: Renderer = PLAIN_RENDERER,
 ) -> Batch:
     """Draw and render worlds: a seed (and a set of photographs) is a batch."""
     worlds, rig = draw_batch(scenes, views, torch.Generator().manual_seed(seed))
@@ -90,7 +90,7 @@ def score_held_out(
     flow: FlowConfig,
     steps: tuple[int, ...],
     photographs: Photographs | None = None,
-    renderer: Renderer = render_plainly,
+    renderer: Renderer = PLAIN_RENDERER,
 ) -> list[dict[str, float]]:
     """Mean PSNR in dB on held-out worlds for 1, 3 and 5 references, for the nearest view and each number of steps."""
     batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, photographs, renderer)

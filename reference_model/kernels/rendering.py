@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 
-from reference_model.worlds.render import Renderer, render_plainly
+from reference_model.worlds.render import PLAIN_RENDERER, Renderer
 
 
 def choose_renderer(device: str) -> Renderer:
     """The fused one where Triton runs, the plain one elsewhere. They agree to rounding."""
     if device.startswith("cuda") and importlib.util.find_spec("triton") is not None:
-        from reference_model.kernels.tracing import render_fused
+        from reference_model.kernels.tracing import FUSED_RENDERER
 
-        return render_fused
-    return render_plainly
+        return FUSED_RENDERER
+    return PLAIN_RENDERER

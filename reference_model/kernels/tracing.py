@@ -24,26 +24,27 @@ from torch import Tensor
 
 from reference_model.worlds.cameras import Rig
 from reference_model.worlds.photographs import SIDES, TEXELS, Photographs
-from reference_model.worlds.render import HORIZON, MARCH, NEAR, pose_parts
+from reference_model.worlds.render import HORIZON, MARCH, NEAR, Renderer, pose_parts
 from reference_model.worlds.scenes import HILLS, LIGHTS, SURFACES, Worlds
 from reference_model.worlds.shapes import CAP, CUTTER_KINDS, FAR, KINDS, PARTS
 
-PART_NUMBERS, SLOT_NUMBERS, MATERIAL_NUMBERS, WORLD_NUMBERS, CAMERA_NUMBERS = 24, 8, 40, 48, 17
 BLOCK, WARPS = 128, 4  # pixels a program, and its warps
 
 
 class Packed(NamedTuple):
-    """Worlds and rigs as the program reads them: one row of float32 a thing."""
+    """Worlds and rigs as the program reads them: one row of float32 a thing. Rows are multiples of 16 bytes, so that
+    any worlds cut from it lie as the first do, and one compiled program serves them all.
+    """
 
     parts: Float[Tensor, "b v part 24"]  # frame, shift, cutter frame, cutter shift
     slots: Float[Tensor, "b part 8"]  # present, cut, kind, cutter kind, size
     materials: Float[Tensor, "b surface 40"]
     worlds: Float[Tensor, "b 48"]
-    cameras: Float[Tensor, "b v 17"]  # rotation, centre, focal, principal, pixel angle of an image one pixel wide
+    cameras: Float[Tensor, "b v 20"]  # rotation, centre, focal, principal, pixel angle of an image one pixel wide
 
 
 def pack_worlds(worlds: Worlds, rig: Rig) -> Packed:
-    """Lay a batch out for the program. On the device of its arguments."""
+    """Lay a batch out for the program, on the device of its arguments: some forty launches, whatever its size."""
     posed = pose_parts(worlds, rig.times)
     parts = [posed.frame.flatten(-2), posed.shift, posed.cutter_frame.flatten(-2), posed.cutter_shift]
     kinds = torch.tensor([KINDS, CUTTER_KINDS], dtype=torch.float32, device=worlds.size.device).T
@@ -59,7 +60,7 @@ def pack_worlds(worlds: Worlds, rig: Rig) -> Packed:
         *(worlds.ambient, torch.zeros_like(worlds.softness)[:, None]),
     ]
     camera = [rig.c2w[..., :3, :3].flatten(-2), rig.c2w[..., :3, 3], rig.focal, rig.principal]
-    camera.append(1 / rig.focal.mean(-1, keepdim=True))
+    camera += [1 / rig.focal.mean(-1, keepdim=True), torch.zeros_like(rig.c2w[..., 0, :3])]
     joined = (torch.cat(x, -1).float().contiguous() for x in (parts, slots, [*flat, *single], numbers, camera))
     return Packed(*joined)
 
@@ -402,7 +403,7 @@ def _render_kernel(
     slots += scene * (PARTS_ * 8)
     materials += scene.to(tl.int64) * (SURFACES_ * 40)
     world = worlds + scene * 48
-    camera = cameras + view * 17
+    camera = cameras + view * 20
     setting = tl.load(world)
     ox, oy, oz = tl.load(camera + 9), tl.load(camera + 10), tl.load(camera + 11)
     zero = pixel.to(tl.float32) * 0
@@ -549,8 +550,4 @@ def render_packed(
     return out
 
 
-def render_fused(
-    worlds: Worlds, rig: Rig, size: int, samples: int, photographs: Photographs | None
-) -> Float[Tensor, "b v 3 size size"]:
-    """`worlds.render.render_plainly`, in one pass."""
-    return render_packed(pack_worlds(worlds, rig), size, samples, photographs)
+FUSED_RENDERER = Renderer(pack_worlds, render_packed)

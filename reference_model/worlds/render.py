@@ -8,13 +8,14 @@ Broadcasts and reductions only: this is the oracle of kernels/tracing.py, which 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize, one_hot
 
+from reference_model.worlds import WorldBatch
 from reference_model.worlds.cameras import Rig
 from reference_model.worlds.draws import select
 from reference_model.worlds.materials import Materials
@@ -37,6 +38,11 @@ class Parts(NamedTuple):
     cutter_shift: Float[Tensor, "b v part 3"]
 
 
+def multiply(a: Float[Tensor, "*batch i j"], b: Float[Tensor, "*batch j k"]) -> Float[Tensor, "*batch i k"]:
+    """a b in float32, whatever a trainer allows matrix products: TensorFloat-32 would move parts by a thousandth."""
+    return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
+
+
 def rotate_by(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     """The rotation about a vector, by its length in radians (Rodrigues)."""
     angle = vector.norm(dim=-1, keepdim=True)
@@ -45,19 +51,19 @@ def rotate_by(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
     s, c = angle.sin()[..., None], angle.cos()[..., None]
-    return torch.eye(3, device=vector.device) + s * cross + (1 - c) * cross @ cross
+    return torch.eye(3, device=vector.device) + s * cross + multiply((1 - c) * cross, cross)
 
 
 def pose_parts(worlds: Worlds, times: Float[Tensor, "b v"]) -> Parts:
     """Where the parts are at the views' times (0 is where they were drawn, 1 the end of a clip)."""
     turn = rotate_by(worlds.spin[:, None] * times[..., None, None])
-    rotation = turn @ worlds.rotation[:, None]
+    rotation = multiply(turn, worlds.rotation[:, None])
     centre = worlds.centre[:, None] + worlds.velocity[:, None] * times[..., None, None]
     frame = rotation.mT / worlds.size[:, None, :, :, None]
-    shift = -(frame @ centre[..., None])[..., 0]
+    shift = -multiply(frame, centre[..., None])[..., 0]
     cutter = (worlds.cutter_rotation.mT / worlds.cutter_size[..., None])[:, None]
-    cutter_shift = (cutter @ (shift - worlds.cutter_centre[:, None])[..., None])[..., 0]
-    return Parts(frame, shift, cutter @ frame, cutter_shift)
+    cutter_shift = multiply(cutter, (shift - worlds.cutter_centre[:, None])[..., None])[..., 0]
+    return Parts(frame, shift, multiply(cutter, frame), cutter_shift)
 
 
 class Hit(NamedTuple):
@@ -270,21 +276,32 @@ def build_rays(rig: Rig, size: int, samples: int) -> tuple[Float[Tensor, "b v ra
     return direction, 1 / (size * rig.focal.mean(-1))
 
 
-Renderer = Callable[[Worlds, Rig, int, int, Photographs | None], Tensor]
-"""(worlds, rig, size, samples, photographs) to [b, v, 3, size, size]: `render_plainly`, or its fused twin."""
+class Renderer(NamedTuple):
+    """Two halves, so that worlds drawn for many steps are laid out once: PLAIN_RENDERER, or its fused twin.
+
+    `pack` makes a record of tensors whose first axis is the worlds', so that draws.select cuts it; `render` takes such
+    a record, or some of its rows, with (size, samples, photographs) to images in [0, 1], [b, v, 3, size, size].
+    """
+
+    pack: Callable[[Worlds, Rig], Any]
+    render: Callable[[Any, int, int, Photographs | None], Tensor]
+
 
 RAYS_AT_ONCE = 64 * 64  # a view: bounds memory
 
 
 def render_plainly(
-    worlds: Worlds, rig: Rig, size: int, samples: int, photographs: Photographs | None
+    packed: WorldBatch, size: int, samples: int, photographs: Photographs | None
 ) -> Float[Tensor, "b v 3 size size"]:
     """The oracle of kernels/tracing.py: images in [0, 1], the mean of samples x samples rays a pixel."""
-    direction, angle = build_rays(rig, size, samples)
+    direction, angle = build_rays(packed.rig, size, samples)
     rays = direction.split(RAYS_AT_ONCE, dim=2)
-    colours = torch.cat([trace(worlds, rig, part, angle, photographs) for part in rays], 2)
+    colours = torch.cat([trace(*packed, part, angle, photographs) for part in rays], 2)
     fine = colours.unflatten(2, (size, samples, size, samples))
     return fine.mean((3, 5)).permute(0, 1, 4, 2, 3)
+
+
+PLAIN_RENDERER = Renderer(WorldBatch, render_plainly)
 
 
 def render_worlds(
@@ -295,8 +312,11 @@ def render_worlds(
     samples: int = 2,
     scenes_at_once: int = 1,
     photographs: Photographs | None = None,
-    renderer: Renderer = render_plainly,
+    renderer: Renderer = PLAIN_RENDERER,
 ) -> Float[Tensor, "b v 3 size size"]:
-    """Images in [0, 1] with samples x samples rays a pixel, so many worlds at a time."""
+    """Images in [0, 1] with samples x samples rays a pixel, so many worlds at a time. For worlds that are shown once:
+    who draws many steps' worlds together packs them once (Renderer).
+    """
+    packed = renderer.pack(worlds, rig)
     rows = [slice(start, start + scenes_at_once) for start in range(0, rig.c2w.shape[0], scenes_at_once)]
-    return torch.cat([renderer(select(worlds, r), select(rig, r), size, samples, photographs) for r in rows])
+    return torch.cat([renderer.render(select(packed, r), size, samples, photographs) for r in rows])

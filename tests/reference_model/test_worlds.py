@@ -22,6 +22,7 @@ from reference_model.worlds.draws import select
 from reference_model.worlds.layouts import LYING, OF_TABLE, TABLE_TOP
 from reference_model.worlds.photographs import TEXELS, build_photographs, load_photographs
 from reference_model.worlds.render import (
+    PLAIN_RENDERER,
     build_rays,
     find_surface,
     light_reaching,
@@ -253,6 +254,8 @@ def test_rendering_in_chunks_changes_nothing() -> None:
     batch = draw(3, 4)
     whole, parts = (render_worlds(*batch, 16, scenes_at_once=count) for count in (3, 2))
     assert torch.allclose(whole, parts, atol=1e-5)
+    packed = select(PLAIN_RENDERER.pack(*batch), slice(1, 3))
+    assert torch.allclose(whole[1:], PLAIN_RENDERER.render(packed, 16, 2, None), atol=1e-5)
     assert whole.min() >= 0 and whole.max() <= 1 and whole.isfinite().all()
 
 
@@ -331,7 +334,7 @@ def test_the_fused_renderer_equals_the_plain_one() -> None:
         pytest.importorskip("triton", reason="Triton is not installed: its kernels cannot be run here")
     program = """
 import torch
-from reference_model.kernels.tracing import render_fused
+from reference_model.kernels.tracing import FUSED_RENDERER
 from reference_model.worlds import draw_batch, to_device
 from reference_model.worlds.draws import select
 from reference_model.worlds.layouts import LYING, OF_TABLE, TABLE_TOP
@@ -342,10 +345,13 @@ photographs = load_photographs()
 photographs = photographs._replace(texels=photographs.texels.to(device))
 batch = to_device(draw_batch(3, 1, torch.Generator().manual_seed(6), video=True), device)
 assert set(batch.worlds.setting.tolist()) == {0, 1, 2}
-for samples, scenes in ((1, slice(0, 3)), (2, slice(0, 1))):  # interpreted, each ray costs
-    some = select(batch.worlds, scenes), select(batch.rig, scenes)
+packed = FUSED_RENDERER.pack(*batch)
+for samples, scenes in ((1, slice(0, 3)), (2, slice(1, 2))):  # interpreted, each ray costs
+    some, rows = select(batch, scenes), select(packed, scenes)
+    assert all(map(torch.equal, rows, FUSED_RENDERER.pack(*some)))  # a block of steps is packed once
+    assert all(x.is_contiguous() and (x.storage_offset() * 4) % 16 == 0 for x in rows)
     plain = render_worlds(*some, 11, samples=samples, photographs=photographs)
-    gap = (render_fused(*some, 11, samples, photographs) - plain).abs()
+    gap = (FUSED_RENDERER.render(rows, 11, samples, photographs) - plain).abs()
     assert (gap > 1e-3).float().mean() < 2e-3, gap.max()
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
