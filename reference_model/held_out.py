@@ -79,21 +79,11 @@ def predict_targets(
 
 
 @torch.inference_mode()
-def score_held_out(
-    model: Kaleido,
-    inputs: Inputs,
-    size: int,
-    views: int,
-    device: str,
-    *,
-    scenes: int,
-    flow: FlowConfig,
-    steps: tuple[int, ...],
-    photographs: Photographs | None = None,
-    renderer: Renderer = PLAIN_RENDERER,
+def score_batch(
+    model: Kaleido, inputs: Inputs, batch: Batch, flow: FlowConfig, steps: tuple[int, ...]
 ) -> list[dict[str, float]]:
-    """Mean PSNR in dB on held-out worlds for 1, 3 and 5 references, for the nearest view and each number of steps."""
-    batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, photographs, renderer)
+    """Mean PSNR in dB for 1, 3 and 5 references, for the nearest view and each number of steps."""
+    scenes, views = batch.images.shape[:2]
     rows: list[dict[str, float]] = []
     for references in (count for count in (1, 3, 5) if count < views):
         truth = batch.images[:, views - 1 :] if views > 5 else batch.images[:, references:]
@@ -114,3 +104,21 @@ def score_held_out(
             row[f"steps_{count}"] = psnr(predicted, truth).mean().item()
         rows.append(row)
     return rows
+
+
+def score_held_out(
+    model: Kaleido,
+    inputs: Inputs,
+    size: int,
+    views: int,
+    device: str,
+    *,
+    scenes: int,
+    flow: FlowConfig,
+    steps: tuple[int, ...],
+    photographs: Photographs | None = None,
+    renderer: Renderer = PLAIN_RENDERER,
+) -> list[dict[str, float]]:
+    """`score_batch` on held-out worlds."""
+    batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, photographs, renderer)
+    return score_batch(model, inputs, batch, flow, steps)
