@@ -9,6 +9,7 @@ Model FLOP/s counts matrix products and attention (model.forward_flops, times 3 
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import time
 from pathlib import Path
@@ -19,13 +20,13 @@ from timing import timed
 from reference_model.config import PRESETS, Preset
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss
+from reference_model.gradients import Gradients
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
 from reference_model.recording import build_stepper
-from reference_model.train import Painting, WorldStream, build_loss, build_painting, compile_blocks, prepare_step
-from reference_model.worlds.cameras import build_intrinsics
-from reference_model.worlds.render import render_worlds
+from reference_model.steps import WorldSource, prepare_step
+from reference_model.train import build_loss, compile_blocks
 
 
 def once(function) -> float:
@@ -44,23 +45,25 @@ def build(preset: Preset, compiled: bool) -> Kaleido:
     return model
 
 
-def time_stage(preset: Preset, model: Kaleido, painting: Painting, size: int, scenes: int, label: str) -> None:
-    """Print the parts of a step at one resolution."""
+def time_stage(preset: Preset, model: Kaleido, source: WorldSource, number: int, scenes: int, label: str) -> None:
+    """Print the parts of a step at one stage, with so many scenes."""
     views, patch = preset.model.max_views, preset.model.patch
+    stages = preset.train.stages
+    stage = dataclasses.replace(stages[number], scenes=scenes)
+    stages = (*stages[:number], stage, *stages[number + 1 :])
+    preset = dataclasses.replace(preset, train=dataclasses.replace(preset.train, stages=stages))
+    size, stream = stage.image_size, source.open(preset, number, 0, "cuda")
+    drawn = stream.step(0)
     optimizers = build_optimizers(model, preset.train)
-    drawn = WorldStream(views, scenes, 0, "cuda").step(0)
     tokens_per_view = (size // patch) ** 2
     tokens = torch.randn(scenes, views, tokens_per_view, 3 * patch**2, device="cuda")
     t = torch.rand(scenes, device="cuda")
 
     def render() -> None:
-        render_worlds(
-            drawn.worlds, drawn.rig, size, scenes_at_once=scenes,
-            photographs=painting.photographs, renderer=painting.renderer,
-        )  # fmt: skip
+        stream.step(0)
 
     def step(references: int) -> None:
-        cameras = Views(drawn.poses, build_intrinsics(drawn.rig, size), references, size, size)
+        cameras = Views(drawn.c2w, drawn.intrinsics, references, size, size)
         with torch.autocast("cuda", torch.bfloat16):
             out = model(tokens, t, cameras)
         flow_loss(out, tokens[:, references:], tokens[:, references:], t, preset.flow).backward()
@@ -83,24 +86,24 @@ def time_stage(preset: Preset, model: Kaleido, painting: Painting, size: int, sc
     print(f"  optimizers {1e3 * timed(update, 10):.1f} ms; peak {peak:.1f} GiB", flush=True)
 
 
-def profile_loop(preset: Preset, painting: Painting) -> None:
+def profile_loop(preset: Preset, source: WorldSource) -> None:
     """Print the costliest operations of the last stage's real steps, on the device and on the host."""
-    stage, views = preset.train.stages[-1], preset.model.max_views
+    views = preset.model.max_views
     model = build(preset, compiled=True)
     inputs = build_inputs(preset.model, "cuda")
     optimizers = build_optimizers(model, preset.train)
-    stream = WorldStream(views, stage.scenes, 0, "cuda", video=stage.video)
+    stream = source.open(preset, len(preset.train.stages) - 1, 0, "cuda")
     generator = torch.Generator("cuda").manual_seed(0)
-    stepper = build_stepper(build_loss(model, preset), list(model.parameters()), recorded=True)
+    gradients = Gradients(list(model.parameters()))
+    stepper = build_stepper(build_loss(model, preset), gradients, recorded=True)
 
     def run(first: int, count: int) -> None:
         for i in range(first, first + count):
             references = 1 + i % (views - 2)
             with torch.profiler.record_function("PART prepare"):
-                tensors = prepare_step(
-                    inputs, stream.step(i), preset, references, stage.image_size, generator, painting
-                )
+                tensors = prepare_step(inputs, stream.step(i), preset, references, generator)
             with torch.profiler.record_function("PART forward and backward"):
+                gradients.zero()
                 stepper(tensors, references)
             with torch.profiler.record_function("PART update"):
                 for optimizer in optimizers:
@@ -118,19 +121,19 @@ def profile_loop(preset: Preset, painting: Painting) -> None:
 def main() -> None:
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
     packed = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("--photographs=")]
-    painting = build_painting("cuda", Path(packed[0]) if packed else None)
+    source = WorldSource(Path(packed[0]) if packed else None, "cuda")
     preset = PRESETS[words[0] if words else "tiny"]()
     torch.set_float32_matmul_precision("high")
     if "--profile" in sys.argv:
-        profile_loop(preset, painting)
+        profile_loop(preset, source)
         return
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     print(f"ceiling: bf16 8192^3 product {2 * 8192**3 / timed(lambda: a @ a, 20) / 1e12:.0f} TFLOP/s", flush=True)
     for compiled in (True, False):
         model = build(preset, compiled)
-        for stage in preset.train.stages:
+        for number, stage in enumerate(preset.train.stages):
             scenes = stage.scenes if compiled else 8  # eager keeps every intermediate
-            time_stage(preset, model, painting, stage.image_size, scenes, "compiled" if compiled else "eager")
+            time_stage(preset, model, source, number, scenes, "compiled" if compiled else "eager")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -16,9 +18,64 @@ MAX_SHARD_BYTES = 12 * 2**20
 SHIPPED = Path(__file__).parent / "weights"
 
 
+def cut_rows(name: str, tensor: Tensor, limit: int) -> list[tuple[str, Tensor]]:
+    """A tensor as it is, or one of more than `limit` bytes as parts of whole rows, `name//0`, `name//1` and so on."""
+    size = tensor.numel() * tensor.element_size()
+    if size <= limit or tensor.ndim == 0:
+        return [(name, tensor)]
+    rows = max(1, limit * tensor.shape[0] // size)
+    return [(f"{name}//{i}", part.clone()) for i, part in enumerate(tensor.split(rows))]
+
+
+def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, Tensor]], limit: int = MAX_SHARD_BYTES) -> None:
+    """Write <stem>-00001.safetensors and so on, each of at most about `limit` bytes, holding no more than one of them
+    in memory beside what is handed in; files of that stem that were there before are gone.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{stem}-*.safetensors"):
+        old.unlink()
+    shard: dict[str, Tensor] = {}
+    room, written = limit, 0
+
+    def flush() -> None:
+        nonlocal shard, room, written
+        written += 1
+        save_file(shard, folder / f"{stem}-{written:05d}.safetensors")
+        shard, room = {}, limit
+
+    for whole_name, whole in tensors:
+        for name, tensor in cut_rows(whole_name, whole.detach(), limit):
+            size = tensor.numel() * tensor.element_size()
+            if size > room and shard:
+                flush()
+            shard[name] = tensor.contiguous().cpu()
+            room -= size
+    flush()
+    for i in range(1, written + 1):
+        (folder / f"{stem}-{i:05d}.safetensors").rename(folder / f"{stem}-{i:05d}-of-{written:05d}.safetensors")
+
+
+def read_shards(folder: Path, stem: str) -> dict[str, Tensor]:
+    """What `write_shards` wrote. ValueError when a file is missing."""
+    shards = sorted(folder.glob(f"{stem}-*.safetensors"))
+    expected = int(shards[0].stem.rsplit("-", 1)[1]) if shards else 1
+    if len(shards) != expected:
+        raise ValueError(f"{folder}: {len(shards)} of {expected} weight files are there; copy the missing ones")
+    found: dict[str, Tensor] = {}
+    parts: dict[str, dict[int, Tensor]] = {}
+    for shard in shards:
+        for name, tensor in load_file(shard).items():
+            whole, cut, number = name.partition("//")
+            if cut:
+                parts.setdefault(whole, {})[int(number)] = tensor
+            else:
+                found[name] = tensor
+    return found | {name: torch.cat([rows[i] for i in sorted(rows)]) for name, rows in parts.items()}
+
+
 def write_checkpoint(
     folder: Path,
-    weights: dict[str, Tensor],
+    weights: dict[str, Tensor] | Iterable[tuple[str, Tensor]],
     preset: Preset,
     card: dict[str, object],
     max_shard_bytes: int = MAX_SHARD_BYTES,
@@ -26,21 +83,13 @@ def write_checkpoint(
     """Write model-00001-of-0000N.safetensors, preset.json and card.json (what it was trained on, with what compute
     and scores).
     """
-    shards: list[dict[str, Tensor]] = [{}]
-    room = max_shard_bytes
-    for name, tensor in weights.items():
-        size = tensor.numel() * tensor.element_size()
-        if size > room and shards[-1]:
-            shards.append({})
-            room = max_shard_bytes
-        shards[-1][name] = tensor.detach().contiguous().cpu()
-        room -= size
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("model-*.safetensors"):
-        old.unlink()
-    for i, shard in enumerate(shards):
-        save_file(shard, folder / f"model-{i + 1:05d}-of-{len(shards):05d}.safetensors")
+    named = cast("dict[str, Tensor]", weights).items() if isinstance(weights, dict) else weights
+    write_shards(folder, "model", named, max_shard_bytes)
     (folder / "preset.json").write_text(to_json(preset))
+    write_card(folder, card)
+
+
+def write_card(folder: Path, card: dict[str, object]) -> None:
     (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
@@ -57,13 +106,7 @@ def find_checkpoint(variant: str | Path) -> Path:
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Preset, dict[str, object]]:
     """Weights in float32, preset, card. ValueError when a shard is missing or the preset is of another version."""
-    shards = sorted(folder.glob("model-*.safetensors"))
-    expected = int(shards[0].stem.rsplit("-", 1)[1]) if shards else 1
-    if len(shards) != expected:
-        raise ValueError(f"{folder}: {len(shards)} of {expected} weight files are there; copy the missing ones")
-    weights: dict[str, Tensor] = {}
-    for shard in shards:
-        weights |= load_file(shard)
+    weights = read_shards(folder, "model")
     preset = from_json((folder / "preset.json").read_text())
     card: dict[str, object] = json.loads((folder / "card.json").read_text())
     return {name: tensor.to(torch.float32) for name, tensor in weights.items()}, preset, card

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-VERSION = 2  # of the stored form. 1: the records without the fields that have defaults
+VERSION = 3  # of the stored form. An older one lacks fields that came later: their defaults say what it meant
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
@@ -200,6 +200,9 @@ class FlowConfig:
     reference_dropout: float = 0.0
     """Share of the training steps without references, for guidance in sampling."""
 
+    pure_noise: float = 0.0
+    """Share of the scenes trained at max_t exactly, which is all that sampling in one step asks. Ours."""
+
     sampling_mean: float | None = None
     """Bias of the sampling grid where it is not to be that of training; None: the same. For the ablation."""
 
@@ -209,8 +212,11 @@ class FlowConfig:
         check_choice("shift", self.shift, ("fixed", "resolution", "resolution-views"))
         if self.prediction == "noise" and not self.max_t < 1:
             raise ValueError(f"max_t {self.max_t}: noise-prediction says nothing at t = 1; expected less, such as 0.98")
-        if not 0 < self.max_t <= 1 or not 0 <= self.reference_dropout < 1:
-            raise ValueError(f"max_t {self.max_t}, reference_dropout {self.reference_dropout}: out of range")
+        if not 0 < self.max_t <= 1 or not 0 <= self.reference_dropout < 1 or not 0 <= self.pure_noise <= 1:
+            raise ValueError(
+                f"max_t {self.max_t}, reference_dropout {self.reference_dropout}, pure_noise {self.pure_noise}: "
+                "shares, of which dropout is below 1 and max_t above 0"
+            )
 
 
 @dataclass(frozen=True)
@@ -218,8 +224,8 @@ class Stage:
     """A stretch of training at one resolution."""
 
     image_size: int
-    scenes: int  # a step
-    share: float  # of the training time
+    scenes: int  # a step, over all its pieces
+    share: float  # of the budget
     video: bool = False  # frames of a moving camera, whose poses the model is not told: identity poses, and time
 
 
@@ -229,7 +235,7 @@ class TrainConfig:
     learning_rate: float
     weight_decay: float
     warmup_steps: int
-    decay_share: float  # the last share of the time, in which the rate falls linearly to zero
+    decay_share: float  # the last share of the budget, in which the rate falls linearly to zero
     ema_decay: float
     clip_norm: float
     seed: int
@@ -239,6 +245,18 @@ class TrainConfig:
 
     view_pool: int = 1
     """How many times as many cameras a world has as a sequence takes."""
+
+    pieces: int = 1
+    """A step's scenes are drawn in so many pieces, and each process takes whole ones: the same run on as many GPUs as
+    divide it, up to the rounding of sums."""
+
+    sharded: bool = False
+    """Whether several processes hold a share of the weights each (FSDP2) instead of a replica each."""
+
+    def __post_init__(self) -> None:
+        uneven = [stage.scenes for stage in self.stages if stage.scenes % self.pieces]
+        if self.pieces < 1 or uneven:
+            raise ValueError(f"{self.pieces} pieces a step: {uneven or 'none'} scenes do not divide into them")
 
 
 @dataclass(frozen=True)
@@ -400,12 +418,12 @@ def to_json(preset: Preset) -> str:
 
 
 def fill_record(record: type[Any], raw: dict[str, Any], version: int) -> Any:
-    """The record from its stored fields. Those of version 1 take the defaults of what came later; later ones hold every
-    field. Raises TypeError naming what is missing or unknown.
+    """The record from its stored fields. Those of an older version take the defaults of what came later; this one's
+    hold every field. Raises TypeError naming what is missing or unknown.
     """
     expected = {field.name for field in dataclasses.fields(record)}
     missing = expected - set(raw)
-    if version > 1 and missing:
+    if version == VERSION and missing:
         raise TypeError(f"{record.__name__} lacks {', '.join(sorted(missing))}")
     return record(**raw)
 

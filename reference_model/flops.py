@@ -76,3 +76,12 @@ def forward_flops(config: ModelConfig, references: int, targets: int, tokens_per
         return blocks + end_flops(config, references, targets, tokens_per_view)
     once = cache_flops(config, references, tokens_per_view) if references else 0
     return once + denoise_flops(config, references, targets, tokens_per_view)
+
+
+# Dense bfloat16 FLOP/s of a device, by what its name contains: the makers' data sheets.
+PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "RTX 4090": 165e12}
+
+
+def peak_flops(device_name: str) -> float | None:
+    """The bfloat16 peak of a device, in FLOP/s; None for one that is not in the list."""
+    return next((peak for name, peak in PEAKS.items() if name in device_name), None)

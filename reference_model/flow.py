@@ -38,14 +38,19 @@ def sample_noise_levels(
     count: int, config: FlowConfig, generator: torch.Generator, tokens: int = 0, targets: int = 1
 ) -> Float[Tensor, " b"]:
     """Levels for training: t = sigmoid(mean + std z), so log SNR ~ N(-2 mean, (2 std)^2), or a uniform t shifted by
-    e^mean; mean > 0 is biased towards noise. `tokens` and `targets` as in `level_mean`; 0 tokens: as many as the base.
+    e^mean; mean > 0 is biased towards noise; max_t for the share `pure_noise`. `tokens` and `targets` as in
+    `level_mean`; 0 tokens: as many as the base.
     """
     mean = level_mean(config, tokens or config.base_tokens, targets)
     if config.levels == "uniform":
         u = torch.rand(count, generator=generator, device=generator.device)
-        return (math.exp(mean) * u / (1 + (math.exp(mean) - 1) * u)).clamp(max=config.max_t)
-    z = torch.randn(count, generator=generator, device=generator.device)
-    return torch.sigmoid(mean + config.logit_std * z).clamp(max=config.max_t)
+        t = math.exp(mean) * u / (1 + (math.exp(mean) - 1) * u)
+    else:
+        t = torch.sigmoid(mean + config.logit_std * torch.randn(count, generator=generator, device=generator.device))
+    if config.pure_noise:
+        pure = torch.rand(count, generator=generator, device=generator.device) < config.pure_noise
+        t = t.masked_fill(pure, config.max_t)
+    return t.clamp(max=config.max_t)
 
 
 def per_scene(t: Float[Tensor, " b"], like: Tensor) -> Tensor:

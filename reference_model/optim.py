@@ -60,7 +60,7 @@ class BatchedMuon(torch.optim.Optimizer):
 
 
 def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.Optimizer]:
-    """One learning rate serves both."""
+    """One learning rate serves both (`set_learning_rate`)."""
     inside = [
         p
         for name, p in model.named_parameters()
@@ -77,8 +77,7 @@ def build_optimizers(model: nn.Module, config: TrainConfig) -> list[torch.optim.
     ]
 
 
-def learning_rate_factor(progress: float, step: int, warmup_steps: int, decay_share: float) -> float:
-    """Linear warm-up, flat, then linear to zero over the last `decay_share` of the run. progress in [0, 1]."""
-    warm = min(1.0, (step + 1) / max(warmup_steps, 1))
-    cool = min(1.0, (1 - progress) / decay_share) if decay_share else 1.0
-    return warm * max(cool, 0.0)
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) -> None:
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = rate

@@ -8,12 +8,14 @@ is read besides the arguments (weights, caches, cameras) must stay where it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from reference_model.gradients import Gradients
 
 
 def warm_up(call: Callable[[], object], times: int) -> None:
@@ -62,13 +64,12 @@ Loss = Callable[[StepTensors, int], Float[Tensor, ""]]
 """Loss of a step with so many references."""
 
 Stepper = Callable[[StepTensors, int], Float[Tensor, ""]]
-"""The loss, with its gradients left in the parameters: what was there before is gone."""
+"""The loss of a step (or a piece of one), its gradients added to what the parameters hold."""
 
 
-def build_plain_stepper(loss: Loss, parameters: Sequence[Tensor]) -> Stepper:
+def build_plain_stepper(loss: Loss, gradients: Gradients) -> Stepper:
     def step_plainly(tensors: StepTensors, references: int) -> Tensor:
-        for parameter in parameters:
-            parameter.grad = None
+        gradients.attach()
         value = loss(tensors, references)
         value.backward()
         return value.detach()
@@ -89,9 +90,8 @@ class RecordedStepper:
     loss is a copy: it outlives the next step.
     """
 
-    def __init__(self, loss: Loss, parameters: Sequence[Tensor]) -> None:
-        self.loss, self.parameters = loss, parameters
-        self.grads = [torch.zeros_like(parameter) for parameter in parameters]
+    def __init__(self, loss: Loss, gradients: Gradients) -> None:
+        self.loss, self.gradients = loss, gradients
         self.recordings: dict[int, _Recording] = {}
         self.shapes: list[torch.Size] = []
 
@@ -100,35 +100,30 @@ class RecordedStepper:
         if shapes != self.shapes:
             self.recordings.clear()
             self.shapes, self.pool = shapes, torch.cuda.graph_pool_handle()
+        self.gradients.attach()
         if references not in self.recordings:
             self.recordings[references] = self._record(tensors, references)
         recording = self.recordings[references]
-        self._attach_grads()
         for place, value in zip(recording.tensors, tensors, strict=True):
             if place is not None and value is not None:
                 place.copy_(value)
         recording.graph.replay()
         return recording.loss.clone()
 
-    def _attach_grads(self) -> None:
-        """Recordings write where the gradients were, whatever others have put in their place since."""
-        for parameter, grad in zip(self.parameters, self.grads, strict=True):
-            parameter.grad = grad
-
     def _record(self, tensors: StepTensors, references: int) -> _Recording:
         features = None if tensors.features is None else tensors.features.clone()
         tokens, noise, t, c2w, intrinsics, times = (x.clone() for x in tensors[:6])
         own = StepTensors(tokens, noise, t, c2w, intrinsics, times, features)
-        self._attach_grads()
+        before = self.gradients.flat.clone()
         warm_up(lambda: self.loss(own, references).backward(), 2)
+        self.gradients.flat.copy_(before)
         graph = torch.cuda.CUDAGraph()
         # Worlds are drawn and copied on another thread meanwhile: its calls are no part of this.
         with torch.cuda.graph(graph, pool=self.pool, capture_error_mode="thread_local"):
-            torch._foreach_zero_(self.grads)
             value = self.loss(own, references)
             value.backward()
         return _Recording(graph, own, value.detach())
 
 
-def build_stepper(loss: Loss, parameters: Sequence[Tensor], *, recorded: bool) -> Stepper:
-    return RecordedStepper(loss, parameters) if recorded else build_plain_stepper(loss, parameters)
+def build_stepper(loss: Loss, gradients: Gradients, *, recorded: bool) -> Stepper:
+    return RecordedStepper(loss, gradients) if recorded else build_plain_stepper(loss, gradients)

@@ -1,9 +1,10 @@
-"""Train a preset on procedural worlds: `python -m reference_model.train tiny --minutes 9 --out DIR`. Read top to
-bottom.
+"""Train a preset: `python -m reference_model.train tiny --minutes 9 --out DIR`, on several GPUs below torchrun. Read
+top to bottom.
 
-A run is a stretch of time, cut into stages of rising resolution; the learning rate follows the share of the time that
-has passed. Every line of the log carries the loss and the model FLOP/s reached. What comes out is the running average
-of the weights, in bfloat16.
+A run has a budget, cut into stages: rising resolution, video first where the preset has it. Every step draws views from
+a source (procedural worlds, or posed scenes), noises the targets and compares what the model makes of them. Every
+save_steps the whole state is written; the same command goes on from there. What comes out is the running average of
+the weights, in bfloat16, with a card that says what made it.
 """
 
 from __future__ import annotations
@@ -12,137 +13,49 @@ import argparse
 import dataclasses
 import json
 import math
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from reference_model.checkpoint import write_checkpoint
-from reference_model.config import PRESETS, Preset, Stage
+from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_checkpoint, write_card, write_checkpoint
+from reference_model.config import PRESETS, Preset, Stage, from_json
 from reference_model.diagnostics import find_overflow
 from reference_model.flops import forward_flops
-from reference_model.flow import flow_loss, mix, sample_noise_levels
-from reference_model.held_out import HELD_OUT_SEED, score_held_out
+from reference_model.flow import flow_loss, mix
+from reference_model.gradients import Gradients
 from reference_model.inputs import Inputs, build_inputs
-from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido, Views, count_parameters
-from reference_model.optim import build_optimizers, learning_rate_factor
-from reference_model.positions import NORMALISATIONS
+from reference_model.optim import build_optimizers, set_learning_rate
+from reference_model.parallel import Team, join_team
+from reference_model.progress import Log, Report, Spent, Step, write_line, write_to_tensorboard
 from reference_model.recording import Loss, StepTensors, build_stepper
-from reference_model.view_sampling import draw_reference_count, sample_views
-from reference_model.worlds import draw_batch
-from reference_model.worlds.cameras import Rig, build_intrinsics
-from reference_model.worlds.draws import select, to_device
-from reference_model.worlds.photographs import Photographs, load_photographs
-from reference_model.worlds.render import Renderer, render_worlds
-from reference_model.worlds.scenes import Worlds
+from reference_model.resuming import Trained, find_state, hash_code, name_tensors, read_header, read_state, write_state
+from reference_model.schedule import Budget, learning_rate, stage_at
+from reference_model.steps import Source, Stream, WorldSource, prepare_step
+from reference_model.view_sampling import draw_reference_count
+
+CONSULT = 10  # steps between looks at the clock and at the signal to stop, which all processes heed together
 
 
-class StepWorlds(NamedTuple):
-    worlds: Worlds
-    rig: Rig
-    poses: Float[Tensor, "b v 4 4"]  # what the model is told: the rig's, normalised; in video the identity
-    times: Float[Tensor, "b v"]  # of the frames of a video; else 0
+@dataclass(frozen=True)
+class Run:
+    """What is asked of one call, none of it part of the model."""
+
+    out: Path
+    budget: Budget
+    device: str = "cpu"
+    compiled: bool = True  # on CUDA
+    save_steps: int = 1000
+    initial: Path | None = None  # weights to begin with, of the same model
+    tensorboard: bool = False
 
 
-class Painting(NamedTuple):
-    """How worlds become images: by which twin, papered with which photographs."""
-
-    renderer: Renderer
-    photographs: Photographs
-
-
-def build_painting(device: str, photographs: Path | None) -> Painting:
-    """Raises FileNotFoundError where the photographs are not there."""
-    loaded = load_photographs(photographs)
-    return Painting(choose_renderer(device), loaded._replace(texels=loaded.texels.to(device)))
-
-
-def take_cameras(rig: Rig, index: Int[Tensor, "b v"]) -> Rig:
-    """Some of each world's cameras."""
-    rows = torch.arange(index.shape[0])[:, None]
-    return Rig(*(x if x.ndim == 1 else x[rows, index] for x in rig))
-
-
-class WorldStream:
-    """Worlds and rigs, drawn ahead of time on a CPU thread, a block of steps at once. Block i is a pure function of
-    (seed, i).
-    """
-
-    def __init__(
-        self,
-        views: int,
-        scenes: int,
-        seed: int,
-        device: str,
-        block_scenes: int = 2048,
-        *,
-        rule: str = "given",
-        pool: int = 1,
-        video: bool = False,
-        normalisation: str = "focus",
-    ) -> None:
-        self.views, self.scenes, self.seed, self.device = views, scenes, seed, device
-        self.rule, self.pool_views, self.video = rule, pool * views, video
-        self.normalise = NORMALISATIONS[normalisation]
-        self.steps_per_block = max(1, block_scenes // scenes) if device != "cpu" else 1
-        self.pool = ThreadPoolExecutor(1)
-        self.loaded = -1
-        self.current: StepWorlds | None = None
-        self.ahead: Future[StepWorlds] = self.pool.submit(self.draw, 0)
-
-    def draw(self, block: int) -> StepWorlds:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + block) % HELD_OUT_SEED)
-        count, pool = self.steps_per_block * self.scenes, 4 * self.views if self.video else self.pool_views
-        worlds, rig = draw_batch(count, pool, generator, video=self.video)
-        index = sample_views("video" if self.video else self.rule, rig.c2w, self.views, generator)
-        rig = take_cameras(rig, index)
-        poses, times = self.normalise(rig.c2w), torch.zeros(count, self.views)
-        if self.video:
-            poses, times = torch.eye(4).expand_as(poses), index.float()
-        return to_device(StepWorlds(worlds, rig, poses, times), self.device)
-
-    def step(self, step: int) -> StepWorlds:
-        block, index = divmod(step, self.steps_per_block)
-        if block != self.loaded:
-            self.current, self.loaded = self.ahead.result(), block
-            self.ahead = self.pool.submit(self.draw, block + 1)
-        assert self.current is not None
-        return select(self.current, slice(index * self.scenes, (index + 1) * self.scenes))
-
-
-def prepare_step(
-    inputs: Inputs,
-    drawn: StepWorlds,
-    preset: Preset,
-    references: int,
-    size: int,
-    generator: torch.Generator,
-    painting: Painting,
-) -> StepTensors:
-    """Render the views, turn them into tokens, draw the noise."""
-    rig = drawn.rig
-    with torch.no_grad():
-        images = render_worlds(
-            drawn.worlds,
-            rig,
-            size,
-            scenes_at_once=len(rig.floor) if rig.c2w.is_cuda else 1,
-            photographs=painting.photographs,
-            renderer=painting.renderer,
-        )
-        tokens, features = inputs.codec.encode(images), inputs.see(images[:, :references])
-        b, v, n, _ = tokens.shape
-        t = sample_noise_levels(b, preset.flow, generator, n, v - references)
-        noise = torch.randn(tokens.shape, generator=generator, device=tokens.device)
-        return StepTensors(tokens, noise, t, drawn.poses, build_intrinsics(rig, size), drawn.times, features)
-
-
-def build_loss(model: Kaleido, preset: Preset) -> Loss:
+def build_loss(model: nn.Module, preset: Preset) -> Loss:
     """Noise the targets, predict them, compare."""
 
     def loss(step: StepTensors, references: int) -> Tensor:
@@ -157,53 +70,6 @@ def build_loss(model: Kaleido, preset: Preset) -> Loss:
     return loss
 
 
-def stage_at(preset: Preset, progress: float) -> tuple[int, Stage]:
-    """The stage in force after a share of the time."""
-    passed = 0.0
-    for i, stage in enumerate(preset.train.stages):
-        passed += stage.share
-        if progress < passed:
-            return i, stage
-    return len(preset.train.stages) - 1, preset.train.stages[-1]
-
-
-class Log:
-    """One JSON line each 100 steps: where the run is, the loss, what the device does. Stops a run that has diverged."""
-
-    def __init__(self) -> None:
-        self.begun = self.marked = time.monotonic()
-        self.losses: list[Tensor] = []
-        self.flops = self.marked_flops = 0.0
-        self.marked_step = 0
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.begun
-
-    def add(self, step: int, size: int, rate: float, loss: Tensor, flops: float) -> None:
-        """After `step` steps. Raises RuntimeError when the loss is no number or out of all proportion."""
-        self.losses.append(loss.detach())
-        self.flops += flops
-        if step % 100 and step not in (1, 20):
-            return
-        mean = torch.stack(self.losses).mean().item()  # waits for the device
-        if not mean < 1e4:
-            raise RuntimeError(f"step {step}: the loss is {mean}; lower the learning rate or the clipping norm")
-        now = time.monotonic()
-        passed = now - self.marked
-        write_line({
-            "step": step, "seconds": round(now - self.begun, 1), "size": size,
-            "loss": round(mean, 5), "lr": round(rate, 6),
-            "steps_per_s": round((step - self.marked_step) / passed, 2),
-            "tflops": round((self.flops - self.marked_flops) / passed / 1e12, 1),
-        })  # fmt: skip
-        self.losses, self.marked, self.marked_step, self.marked_flops = [], now, step, self.flops
-
-
-def write_line(values: dict[str, object]) -> None:
-    print(json.dumps(values), flush=True)  # noqa: T201
-
-
 def compile_blocks(model: Kaleido) -> None:
     """Compile block by block, since the whole model takes minutes."""
     torch._dynamo.config.cache_size_limit = 64
@@ -211,144 +77,257 @@ def compile_blocks(model: Kaleido) -> None:
         block.compile(dynamic=False)
 
 
-def finish(
-    averaged: Kaleido,
-    inputs: Inputs,
-    preset: Preset,
-    out: Path,
-    device: str,
-    log: Log,
-    steps: int,
-    painting: Painting,
-) -> None:
-    """Write the averaged weights with the card that says where they come from, then score them on held-out worlds and
-    add the scores to the card: a run that is cut off while it scores keeps its weights.
+def build_trained(preset: Preset, run: Run, device: str) -> Trained:
+    """A model as it begins, its average, and optimizers that remember nothing yet.
+
+    Raises ValueError where the initial weights are of another model.
     """
-    weights = {name: tensor.to(torch.bfloat16) for name, tensor in averaged.state_dict().items()}
-    card: dict[str, object] = {
-        "training_data": ["reference_model.worlds"],
-        "photographs_sha256": painting.photographs.sha256,
-        "steps": steps,
-        "seconds": round(log.seconds, 1),
-        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(),
-        "model_flops": log.flops,
-        "torch": torch.__version__,
-    }
-    write_checkpoint(out, weights, preset, card)
-    scores = score_held_out(
-        averaged,
-        inputs,
-        preset.model.image_size,
-        preset.model.max_views,
-        device,
-        scenes=2 if device == "cpu" else 64,
-        flow=preset.flow,
-        steps=(1, 4, 16),
-        photographs=painting.photographs,
-        renderer=painting.renderer,
-    )
-    for row in scores:
-        write_line({key: round(value, 2) for key, value in row.items()})
-    write_checkpoint(out, weights, preset, {**card, "held_out_psnr": scores})
-
-
-def train(
-    preset: Preset,
-    out: Path,
-    device: str,
-    minutes: float,
-    max_steps: int | None,
-    compiled: bool,
-    photographs: Path | None = None,
-) -> None:
-    """Train for so many minutes, or so many steps, and write the checkpoint to `out`."""
-    config, views = preset.train, preset.model.max_views
-    torch.manual_seed(config.seed)
-    model, inputs = Kaleido(preset.model).to(device), build_inputs(preset.model, device)
+    torch.manual_seed(preset.train.seed)
+    model = Kaleido(preset.model).to(device)
+    if run.initial:
+        weights, other, _ = load_checkpoint(find_checkpoint(run.initial))
+        if other.model != preset.model:
+            raise ValueError(f"{run.initial} is of another model: {other.model}; expected {preset.model}")
+        model.load_state_dict(weights)
     averaged = Kaleido(preset.model).to(device).eval().requires_grad_(False)
     averaged.load_state_dict(model.state_dict())
-    painting = build_painting(device, photographs)
-    if compiled:
-        compile_blocks(model)
-    optimizers = build_optimizers(model, config)
-    generator = torch.Generator(device).manual_seed(config.seed)
-    weights: list[Tensor] = list(model.parameters())
-    running: list[Tensor] = list(averaged.parameters())
-    loss_of = build_loss(model, preset)
-    stepper = build_stepper(loss_of, weights, recorded=compiled)
-    write_line({"parameters": count_parameters(model), "device": device, "torch": torch.__version__})
-    log, step, first_step, current, stream = Log(), 0, 0, -1, None
-    while (progress := step / max_steps if max_steps else log.seconds / (60 * minutes)) < 1:
-        number, stage = stage_at(preset, progress)
-        if number != current or stream is None:
-            stream = WorldStream(
-                views,
-                stage.scenes,
-                config.seed * 101 + number,
-                device,
-                rule=config.view_rule,
-                pool=config.view_pool,
-                video=stage.video,
-                normalisation=preset.model.normalisation,
-            )
-            first_step, current = step, number
-        references = draw_reference_count(step, config.seed, views, preset.flow.reference_dropout)
-        drawn = stream.step(step - first_step)
-        tensors = prepare_step(inputs, drawn, preset, references, stage.image_size, generator, painting)
-        loss = stepper(tensors, references)
-        torch.nn.utils.clip_grad_norm_(weights, config.clip_norm)
-        rate = config.learning_rate * learning_rate_factor(progress, step, config.warmup_steps, config.decay_share)
-        for optimizer in optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+    return Trained(model, averaged, build_optimizers(model, preset.train))
+
+
+class Loop:
+    """Steps of one run in one process."""
+
+    def __init__(self, preset: Preset, source: Source, run: Run, team: Team, trained: Trained) -> None:
+        self.preset, self.source, self.team, self.trained = preset, source, team, trained
+        self.inputs = build_inputs(preset.model, team.device)
+        self.weights: list[Tensor] = list(trained.model.parameters())
+        self.running: list[Tensor] = list(trained.averaged.parameters())
+        self.gradients = Gradients(self.weights)
+        self.loss = build_loss(trained.model, preset)
+        self.stepper = build_stepper(self.loss, self.gradients, recorded=run.compiled and team.device != "cpu")
+        self.noise = torch.Generator(team.device)
+        self.pieces = team.take_pieces(preset.train.pieces)
+        self.streams: list[Stream] = []
+        self.opened = -1
+
+    def step(self, step: int, progress: float) -> Step:
+        """The step of this number, when so much of the budget has passed."""
+        config, views = self.preset.train, self.preset.model.max_views
+        number = stage_at(config.stages, progress)
+        stage = config.stages[number]
+        if number != self.opened:
+            self.streams = [self.source.open(self.preset, number, piece, self.team.device) for piece in self.pieces]
+            self.opened = number
+        references = draw_reference_count(step, config.seed, views, self.preset.flow.reference_dropout)
+        self.gradients.zero()
+        loss = torch.zeros((), device=self.team.device)
+        for tensors in self.draw(step, references):
+            loss += self.stepper(tensors, references)
+        self.team.add_up(self.gradients.flat)
+        self.team.add_up(loss)
+        self.gradients.flat.div_(config.pieces)
+        norms = self.gradients.clip(config.clip_norm)
+        rate = learning_rate(config, progress, step)
+        set_learning_rate(self.trained.optimizers, rate)
+        for optimizer in self.trained.optimizers:
             optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(running, weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
-        tokens = (stage.image_size // preset.model.patch) ** 2
-        flops = 3 * stage.scenes * forward_flops(preset.model, references, views - references, tokens)
-        step += 1
+            torch._foreach_lerp_(self.running, self.weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
+        tokens = (stage.image_size // self.preset.model.patch) ** 2
+        flops = 3 * stage.scenes * forward_flops(self.preset.model, references, views - references, tokens)
+        return Step(loss / config.pieces, norms, stage.image_size, rate, flops)
+
+    def draw(self, step: int, references: int) -> Iterator[StepTensors]:
+        """This process' pieces of a step. The noise of each is a function of the seed, the step and the piece."""
+        for piece, stream in zip(self.pieces, self.streams, strict=True):
+            self.noise.manual_seed((self.preset.train.seed * 1_000_003 + step) * 101 + piece)
+            yield prepare_step(self.inputs, stream.step(step), self.preset, references, self.noise)
+
+    def name_overflow(self, step: int) -> str:
+        """At the weights of now, on a step's data: which layer's output is no number."""
+        references = draw_reference_count(
+            step, self.preset.train.seed, self.preset.model.max_views, self.preset.flow.reference_dropout
+        )
+        tensors = next(self.draw(step, references))
+        found = find_overflow(self.trained.model, lambda: self.loss(tensors, references))
+        return str(found or "no layer overflows at these weights")
+
+
+class Stop:
+    """Whether someone has asked the run to end: SIGINT or SIGTERM, heeded at a step's end."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.ask)
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def train(preset: Preset, source: Source, run: Run, report: Report = write_line, stop: Stop | None = None) -> bool:
+    """Train until the budget is spent, and write the checkpoint; or, asked to stop, write the state. Whether it is
+    done. A run that was begun in `out` goes on; one that is done is left as it is.
+
+    Raises ValueError where `out` holds another run, or the processes do not divide the pieces; RuntimeError where the
+    loss diverges, naming the layer.
+    """
+    team = join_team(run.device)
+    report = report if team.rank == 0 else lambda _: None
+    if run.tensorboard and team.rank == 0:
+        report = write_to_tensorboard(str(run.out / "tensorboard"), report)
+    trained, spent = build_trained(preset, run, team.device), Spent()
+    if state := find_state(run.out):
+        spent, same_code = read_header(state, preset, source.describe())
+        read_state(state, trained)
+        report({"resumed": spent.steps, **({} if same_code else {"note": "the code has changed since"})})
+    loop = Loop(preset, source, run, team, trained)
+    if run.compiled and team.device != "cpu":
+        compile_blocks(trained.model)
+    report({"parameters": count_parameters(trained.model), "device": run.device, "processes": team.size,
+            "torch": torch.__version__})  # fmt: skip
+    names = [name for name, _ in trained.model.named_parameters()]
+    log = Log(names, team.device, team.size, spent, run.budget, report)
+    progress, asked = run.budget.progress(*spent), False
+    while progress < 1 and not asked:
+        number = log.spent.steps
         try:
-            log.add(step, stage.image_size, rate, loss, flops)
+            log.add(loop.step(number, progress))
         except RuntimeError as error:
-            found = find_overflow(model, lambda: loss_of(tensors, references))  # noqa: B023
-            raise RuntimeError(f"{error}; {found or 'no layer overflows at these weights'}") from error
-    finish(averaged, inputs, preset, out, device, log, step, painting)
+            raise RuntimeError(f"{error}; {loop.name_overflow(number)}") from error
+        progress = log.progress if run.budget.minutes is None else progress
+        if team.size == 1 or log.spent.steps % CONSULT == 0:
+            said = team.follow(log.progress, float(stop is not None and stop.asked))
+            progress, asked = said[0], bool(said[1])
+        if log.spent.steps % run.save_steps == 0 or progress >= 1 or asked:
+            save(run, team, trained, preset, source, log.now)
+    if team.rank == 0 and not asked:
+        finish(preset, source, run, team, trained, loop.inputs, log.now, report)
+    elif asked:
+        report({"stopped": log.spent.steps, "state": str(run.out), "next": "the same command goes on from here"})
+    team.leave()
+    return not asked
+
+
+def save(run: Run, team: Team, trained: Trained, preset: Preset, source: Source, spent: Spent) -> None:
+    if team.rank == 0:
+        write_state(run.out, name_tensors(trained), preset, source.describe(), spent)
+
+
+def finish(
+    preset: Preset,
+    source: Source,
+    run: Run,
+    team: Team,
+    trained: Trained,
+    inputs: Inputs,
+    spent: Spent,
+    report: Report,
+) -> None:
+    """Write the averaged weights with the card that says where they come from, then score them and add the scores to
+    the card: a run that is cut off while it scores keeps its weights. Nothing is done twice.
+    """
+    card: dict[str, object] = {
+        **source.describe(),
+        **spent._asdict(),
+        "budget": {name: value for name, value in dataclasses.asdict(run.budget).items() if value is not None},
+        "device": "cpu" if team.device == "cpu" else torch.cuda.get_device_name(),
+        "processes": team.size,
+        "torch": torch.__version__,
+        "code_sha256": hash_code(),
+        "initial_sha256": hash_checkpoint(find_checkpoint(run.initial)) if run.initial else None,
+    }
+    if is_finished(run.out, spent):
+        report({"done": spent.steps, "weights": str(run.out)})
+        return
+    averaged = trained.averaged.state_dict()
+    write_checkpoint(run.out, ((name, tensor.to(torch.bfloat16)) for name, tensor in averaged.items()), preset, card)
+    scores = source.score(trained.averaged, inputs, preset, team.device)
+    for row in scores:
+        report({key: round(value, 2) for key, value in row.items()})
+    write_card(run.out, {**card, "held_out_psnr": scores})
+    report({"done": spent.steps, "weights": str(run.out)})
+
+
+def is_finished(out: Path, spent: Spent) -> bool:
+    """Whether the weights of so many steps lie there, scored."""
+    if not (out / "card.json").is_file():
+        return False
+    card: dict[str, object] = json.loads((out / "card.json").read_text())
+    return card.get("steps") == spent.steps and "held_out_psnr" in card
 
 
 def override(preset: Preset, settings: list[str]) -> Preset:
-    """Change single fields by `group.field=value` (JSON values); the result is what the checkpoint records."""
+    """Change single fields by `group.field=value` (JSON values); the result is what the checkpoint records.
+
+    Raises ValueError naming the setting that is not of that form, or the fields that there are.
+    """
     for setting in settings:
         name, _, value = setting.partition("=")
         group, _, field = name.partition(".")
-        record = dataclasses.replace(getattr(preset, group), **{field: json.loads(value)})
-        preset = dataclasses.replace(preset, **{group: record})
+        record = getattr(preset, group, None)
+        if record is None or field not in {f.name for f in dataclasses.fields(record)}:
+            known = [
+                f"{g}.{f.name}" for g in ("model", "flow", "train") for f in dataclasses.fields(getattr(preset, g))
+            ]
+            raise ValueError(f"{setting!r}: expected GROUP.FIELD=VALUE with one of {', '.join(known)}")
+        try:
+            given = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{setting!r}: {value!r} is not a JSON value") from error
+        if name == "train.stages":
+            given = tuple(Stage(**stage) for stage in given)
+        preset = dataclasses.replace(preset, **{group: dataclasses.replace(record, **{field: given})})
     return preset
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("preset", choices=sorted(PRESETS))
+def read_preset(name: str) -> Preset:
+    """A preset by name, or from a file as a checkpoint holds it. Raises ValueError naming the presets."""
+    if name in PRESETS:
+        return PRESETS[name]()
+    if Path(name).is_file():
+        return from_json(Path(name).read_text())
+    raise ValueError(f"no preset {name!r}: expected one of {', '.join(sorted(PRESETS))}, or a preset.json")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m reference_model.train", description=__doc__)
+    parser.add_argument("preset", help=f"{', '.join(sorted(PRESETS))}, or a preset.json")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--steps", type=int, help="stop after this many steps instead, whatever the time")
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--minutes", type=float, help="of this machine's time")
+    budget.add_argument("--steps", type=int)
+    budget.add_argument("--flops", type=float, help="model FLOPs of training, such as 1e16")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument(
         "--photographs", type=Path, help="packed by reference_model.worlds.photographs; else from packages"
     )
-    parser.add_argument("--set", action="append", default=[], metavar="GROUP.FIELD=VALUE", help="for experiments")
-    args = parser.parse_args()
-    preset = override(PRESETS[args.preset](), args.set)
+    parser.add_argument("--set", action="append", default=[], metavar="GROUP.FIELD=VALUE", help="change the preset")
+    parser.add_argument("--init", type=Path, help="begin with these weights")
+    parser.add_argument("--save-steps", type=int, default=1000, help="write the whole state so often")
+    parser.add_argument("--tensorboard", action="store_true")
+    return parser
+
+
+def main() -> None:
+    args = build_parser().parse_args()
     torch.set_float32_matmul_precision("high")
-    train(
-        preset,
-        args.out,
-        args.device,
-        args.minutes,
-        args.steps,
-        not args.no_compile and args.device != "cpu",
-        args.photographs,
-    )
+    try:
+        run = Run(
+            out=args.out,
+            budget=Budget(args.minutes, args.steps, args.flops),
+            device=args.device,
+            compiled=not args.no_compile,
+            save_steps=args.save_steps,
+            initial=args.init,
+            tensorboard=args.tensorboard,
+        )
+        preset = override(read_preset(args.preset), args.set)
+        done = train(preset, WorldSource(args.photographs, args.device), run, stop=Stop())
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"{error}")
+    sys.exit(0 if done else 130)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from reference_model.flow import build_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, count_parameters
-from reference_model.train import Painting, WorldStream, build_loss, build_painting, prepare_step
+from reference_model.steps import WorldSource, prepare_step
+from reference_model.train import build_loss
 
 NUMERALS = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]
 FIELDS = {
@@ -71,18 +72,19 @@ def test_pairs_of_small_have_about_the_same_parameters() -> None:
 
 
 @pytest.fixture(scope="module")
-def painting() -> Painting:
-    return build_painting("cpu", None)
+def worlds() -> WorldSource:
+    return WorldSource(None, "cpu")
 
 
-def run_side(preset: Preset, painting: Painting) -> tuple[float, torch.Tensor]:
+def run_side(preset: Preset, worlds: WorldSource) -> tuple[float, torch.Tensor]:
     """The loss of one training step of the last stage, and one sampled batch."""
     torch.manual_seed(0)
     model, inputs = Kaleido(preset.model), build_inputs(preset.model, "cpu")
     stage = preset.train.stages[0]
-    stream = WorldStream(preset.model.max_views, 1, 0, "cpu", video=stage.video)
-    generator = torch.Generator().manual_seed(0)
-    tensors = prepare_step(inputs, stream.step(0), preset, 2, stage.image_size, generator, painting)
+    one = dataclasses.replace(stage, scenes=1, share=1.0)
+    preset = dataclasses.replace(preset, train=dataclasses.replace(preset.train, stages=(one,)))
+    stream = worlds.open(preset, 0, 0, "cpu")
+    tensors = prepare_step(inputs, stream.step(0), preset, 2, torch.Generator().manual_seed(0))
     loss = build_loss(model, preset)(tensors, 2)
     loss.backward()
     batch = render_batch(5, 1, 3, stage.image_size, "cpu")
@@ -90,9 +92,9 @@ def run_side(preset: Preset, painting: Painting) -> tuple[float, torch.Tensor]:
 
 
 @pytest.mark.parametrize("ablation", build_ablations(smoke()), ids=lambda x: x.group)
-def test_both_sides_train_and_sample(ablation: Ablation, painting: Painting) -> None:
+def test_both_sides_train_and_sample(ablation: Ablation, worlds: WorldSource) -> None:
     for preset in (ablation.ours, ablation.other):
-        loss, images = run_side(preset, painting)
+        loss, images = run_side(preset, worlds)
         assert 0 < loss < 100 and images.isfinite().all()
 
 
@@ -103,12 +105,14 @@ def test_inference_alone_changes_in_group_ix() -> None:
     assert all(a > b for a, b in zip(ours[1:-1], other[1:-1], strict=True))
 
 
-def test_video_shares_the_time_and_hides_the_cameras() -> None:
+def test_video_shares_the_time_and_hides_the_cameras(worlds: WorldSource) -> None:
     ablation: Any = build_ablations(small())[-1]
     for preset in (ablation.ours, ablation.other):
         assert sum(stage.share for stage in preset.train.stages) == pytest.approx(1.0)
     assert [stage.video for stage in ablation.ours.train.stages] == [True, False, False]
     assert not any(stage.video for stage in ablation.other.train.stages)
-    drawn = WorldStream(4, 2, 0, "cpu", video=True).step(0)
-    assert torch.equal(drawn.poses, torch.eye(4).expand(2, 4, 4, 4))
+    video = build_ablations(smoke())[-1].ours
+    drawn = worlds.open(video, 0, 0, "cpu").step(0)
+    scenes = video.train.stages[0].scenes
+    assert torch.equal(drawn.c2w, torch.eye(4).expand(scenes, 4, 4, 4))
     assert drawn.times.diff(dim=1).abs().min() >= 1  # frames of different times

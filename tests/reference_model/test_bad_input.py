@@ -94,8 +94,8 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: Path) -> None:
     save(tmp_path)
     stored = json.loads((tmp_path / "preset.json").read_text())
-    (tmp_path / "preset.json").write_text(json.dumps({**stored, "version": 3}))
-    with pytest.raises(ValueError, match="version 3: this code reads 1 to 2"):
+    (tmp_path / "preset.json").write_text(json.dumps({**stored, "version": 4}))
+    with pytest.raises(ValueError, match="version 4: this code reads 1 to 3"):
         load_model(tmp_path)
 
 

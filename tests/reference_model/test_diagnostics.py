@@ -28,7 +28,9 @@ from reference_model.diagnostics import (
 )
 from reference_model.figures import load_attention
 from reference_model.model import Kaleido, Views
-from reference_model.train import train
+from reference_model.schedule import Budget
+from reference_model.steps import WorldSource
+from reference_model.train import Run, train
 
 REFERENCES, VIEWS, SIZE = 2, 4, 32
 
@@ -247,4 +249,4 @@ def test_a_run_that_diverges_says_where(tmp_path: Path) -> None:
     """The trainer asks for the layer as soon as its log sees that the loss is no number."""
     wild = dataclasses.replace(smoke(), train=dataclasses.replace(smoke().train, learning_rate=1e30, warmup_steps=1))
     with pytest.raises(RuntimeError, match=r"the loss is (nan|inf|[\d.e+]+); .*(weights of|blocks|embed|time)"):
-        train(wild, tmp_path / "out", "cpu", 1.0, 20, False)
+        train(wild, WorldSource(None, "cpu"), Run(tmp_path / "out", Budget(steps=20)))

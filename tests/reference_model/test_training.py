@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,15 +11,29 @@ import pytest
 import torch
 from torch import nn
 
-from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_checkpoint, write_checkpoint
-from reference_model.config import from_json, smoke, tiny, to_json
+from reference_model.checkpoint import (
+    find_checkpoint,
+    hash_checkpoint,
+    load_checkpoint,
+    read_shards,
+    write_checkpoint,
+    write_shards,
+)
+from reference_model.config import Preset, from_json, smoke, tiny, to_json
+from reference_model.flops import forward_flops
+from reference_model.gradients import Gradients
 from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, psnr, render_batch
 from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
-from reference_model.optim import BatchedMuon, learning_rate_factor
-from reference_model.recording import RecordedFunction, StepTensors, build_stepper
+from reference_model.optim import BatchedMuon
+from reference_model.parallel import Team
+from reference_model.progress import Log, Spent, Step
+from reference_model.recording import Loss, RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Sampling
-from reference_model.train import build_loss, override, stage_at, train
+from reference_model.schedule import Budget, learning_rate, stage_at
+from reference_model.steps import StepViews, Stream, WorldSource
+from reference_model.train import Run, build_loss, override, train
+from reference_model.view_sampling import draw_reference_count
 
 
 def test_batched_muon_is_pytorchs_muon() -> None:
@@ -41,15 +56,24 @@ def test_batched_muon_is_pytorchs_muon() -> None:
 
 
 def test_the_rate_warms_up_stays_and_falls_to_zero() -> None:
-    assert learning_rate_factor(0.0, 0, 10, 0.4) == pytest.approx(0.1)
-    assert learning_rate_factor(0.3, 50, 10, 0.4) == 1.0
-    assert learning_rate_factor(0.8, 50, 10, 0.4) == pytest.approx(0.5)
-    assert learning_rate_factor(1.0, 50, 10, 0.4) == 0.0
+    config = dataclasses.replace(tiny().train, learning_rate=2.0, warmup_steps=10, decay_share=0.4)
+    assert learning_rate(config, 0.0, 0) == pytest.approx(0.2)
+    assert learning_rate(config, 0.3, 50) == 2.0
+    assert learning_rate(config, 0.8, 50) == pytest.approx(1.0)
+    assert learning_rate(config, 1.0, 50) == 0.0
 
 
-def test_stages_follow_the_share_of_the_time() -> None:
-    preset = tiny()
-    assert [stage_at(preset, x)[1].image_size for x in (0.0, 0.44, 0.46, 1.0)] == [64, 64, 128, 128]
+def test_stages_follow_the_share_of_the_budget() -> None:
+    assert [stage_at(tiny().train.stages, x) for x in (0.0, 0.44, 0.46, 1.0)] == [0, 0, 1, 1]
+
+
+def test_a_budget_is_one_of_three() -> None:
+    assert Budget(minutes=2).progress(30, 0, 0) == 0.25
+    assert Budget(steps=8).progress(0, 2, 0) == 0.25
+    assert Budget(flops=1e3).progress(0, 0, 250) == 0.25
+    for wrong in ({}, {"steps": 0}, {"steps": 3, "minutes": 1}):
+        with pytest.raises(ValueError, match="exactly one"):
+            Budget(**wrong)
 
 
 def test_overrides_are_recorded() -> None:
@@ -58,10 +82,15 @@ def test_overrides_are_recorded() -> None:
     assert from_json(to_json(preset)) == preset
 
 
-def test_training_learns_repeats_and_writes_what_inference_reads(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def worlds() -> WorldSource:
+    return WorldSource(None, "cpu")
+
+
+def test_training_learns_repeats_and_writes_what_inference_reads(tmp_path: Path, worlds: WorldSource) -> None:
     preset = override(smoke(), ["train.seed=3"])
     for name in ("a", "b"):
-        train(preset, tmp_path / name, "cpu", minutes=1, max_steps=12, compiled=False)
+        assert train(preset, worlds, Run(tmp_path / name, Budget(steps=12)))
     assert hash_checkpoint(tmp_path / "a") == hash_checkpoint(tmp_path / "b")
     weights, read, card = load_checkpoint(tmp_path / "a")
     assert read == preset and card["steps"] == 12
@@ -182,14 +211,26 @@ def test_the_shipped_model_renders_what_it_rendered(held_out: Batch) -> None:
     np.testing.assert_allclose(small, np.load(golden), atol=2e-3)
 
 
+class Zeroed:
+    """A stepper whose gradients are begun anew, and then added up over two calls."""
+
+    def __init__(self, loss: Loss, gradients: Gradients, *, recorded: bool) -> None:
+        self.gradients, self.stepper = gradients, build_stepper(loss, gradients, recorded=recorded)
+
+    def __call__(self, tensors: StepTensors, references: int) -> torch.Tensor:
+        self.gradients.zero()
+        self.stepper(tensors, references)
+        return self.stepper(tensors, references)
+
+
 def test_a_recorded_step_is_the_step() -> None:
-    """On CUDA the recording; here the plain twin's promise: gradients are the step's own, not added up."""
+    """On CUDA the recording; here the plain twin's promise: gradients are added to what is there."""
     preset = smoke()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Kaleido(preset.model).to(device)
     torch.nn.init.normal_(model.head.weight, std=0.1)
     weights, loss = list(model.parameters()), build_loss(model, preset)
-    plain, stepper = (build_stepper(loss, weights, recorded=recorded) for recorded in (False, device == "cuda"))
+    plain, stepper = (Zeroed(loss, Gradients(weights), recorded=recorded) for recorded in (False, device == "cuda"))
     generator = torch.Generator().manual_seed(0)
 
     def draw() -> StepTensors:
@@ -223,12 +264,118 @@ def test_a_recorded_function_is_the_function() -> None:
         recorded(torch.zeros(5, 8, device="cuda"))
 
 
-def test_weights_are_written_before_they_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_written_before_they_are_scored(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def cut_off(*args: object, **settings: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reference_model.train.score_held_out", cut_off)
+    monkeypatch.setattr(WorldSource, "score", cut_off)
     with pytest.raises(KeyboardInterrupt):
-        train(smoke(), tmp_path / "cut", "cpu", minutes=1, max_steps=1, compiled=False)
+        train(smoke(), worlds, Run(tmp_path / "cut", Budget(steps=1)))
     weights, preset, card = load_checkpoint(tmp_path / "cut")
     assert preset == smoke() and card["steps"] == 1 and weights
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder)[0]
+
+
+def test_a_run_that_was_cut_off_goes_on_exactly(tmp_path: Path, worlds: WorldSource) -> None:
+    """Also across its change of stage, and with the loss of every step."""
+    whole: list[dict[str, object]] = []
+    parts: list[dict[str, object]] = []
+    train(smoke(), worlds, Run(tmp_path / "whole", Budget(steps=24)), whole.append)
+    stop = Asked(after=7)
+    assert not train(smoke(), Watched(worlds, stop), Run(tmp_path / "parts", Budget(steps=24)), parts.append, stop)
+    assert parts[-1]["stopped"] == 7 and not (tmp_path / "parts" / "card.json").exists()
+    assert train(smoke(), worlds, Run(tmp_path / "parts", Budget(steps=24)), parts.append)
+    assert hash_checkpoint(tmp_path / "parts") == hash_checkpoint(tmp_path / "whole")
+    kept = [next(line["loss"] for line in lines if "loss" in line) for lines in (whole, parts)]
+    assert kept[0] == kept[1]
+    card = load_checkpoint(tmp_path / "parts")[2]
+    assert card["steps"] == 24 and card["flops"] == load_checkpoint(tmp_path / "whole")[2]["flops"]
+    train(smoke(), worlds, Run(tmp_path / "parts", Budget(steps=24)), parts.append)
+    assert parts[-1]["done"] == 24 and parts[-2].get("step") is None  # nothing is done twice
+
+
+class Asked:
+    """To stop, when the stream has been asked for so many steps."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.asked = after, False
+
+
+class Watched:
+    """A source that counts the steps asked of it."""
+
+    def __init__(self, source: WorldSource, stop: Asked) -> None:
+        self.source, self.stop = source, stop
+        self.describe, self.score = source.describe, source.score
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        stream, stop = self.source.open(preset, stage, piece, device), self.stop
+
+        class Counting:
+            def step(self, step: int) -> StepViews:
+                stop.asked = step + 1 >= stop.after
+                return stream.step(step)
+
+        return Counting()
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path, worlds: WorldSource) -> None:
+    train(smoke(), worlds, Run(tmp_path, Budget(steps=1)))
+    other = override(smoke(), ["model.mlp_width=64", "train.seed=4"])
+    with pytest.raises(ValueError, match=r"another preset: it differs in model\.mlp_width, train\.seed"):
+        train(other, worlds, Run(tmp_path, Budget(steps=1)))
+
+
+def test_a_run_can_begin_with_other_weights(tmp_path: Path, worlds: WorldSource) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(smoke(), worlds, Run(first, Budget(steps=3)))
+    still = override(smoke(), ["train.learning_rate=0.0"])
+    train(still, worlds, Run(second, Budget(steps=1), initial=first))
+    for name, weights in read_weights(first).items():
+        assert torch.equal(weights, read_weights(second)[name]), name
+    assert load_checkpoint(second)[2]["initial_sha256"] == hash_checkpoint(first)
+    with pytest.raises(ValueError, match="another model"):
+        train(override(smoke(), ["model.depth=3"]), worlds, Run(tmp_path / "third", Budget(steps=1), initial=first))
+
+
+def test_pieces_are_one_run_however_they_are_shared(worlds: WorldSource, tmp_path: Path) -> None:
+    """Two pieces of 2 scenes are 4 scenes; pieces that do not divide are refused."""
+    halves = override(smoke(), ["train.pieces=2"])
+    lines: list[dict[str, object]] = []
+    train(halves, worlds, Run(tmp_path, Budget(steps=1)), lines.append)
+    assert load_checkpoint(tmp_path)[2]["flops"] == 3 * 4 * forward_flops(
+        halves.model, references_at(0), 4 - references_at(0), 4
+    )
+    with pytest.raises(ValueError, match="3 pieces"):
+        override(smoke(), ["train.pieces=3"])
+    assert list(Team(1, 2, "cpu").take_pieces(4)) == [2, 3]
+    with pytest.raises(ValueError, match="expected a multiple"):
+        Team(0, 3, "cpu").take_pieces(4)
+
+
+def references_at(step: int) -> int:
+    return draw_reference_count(step, 0, 4)
+
+
+def test_a_spike_is_named_with_its_step_and_layer(tmp_path: Path) -> None:
+    lines: list[dict[str, object]] = []
+    log = Log(["first", "second"], "cpu", 1, Spent(steps=80), Budget(steps=100), lines.append)
+    for number in range(20):
+        odd = number == 12
+        log.add(Step(torch.tensor(9.0 if odd else 1.0), torch.tensor([1.0, 50.0 if odd else 1.0]), 64, 0.1, 1e9))
+    assert lines[0] == {"spike": 93, "loss": 9.0, "layer": "second", "gradient_times_median": 50.0}
+    assert lines[1]["step"] == 100 and lines[1]["progress"] == 1.0
+
+
+def test_large_tensors_are_cut_into_files_of_bounded_size(tmp_path: Path) -> None:
+    tensors = {"large": torch.randn(50, 64), "scalar": torch.tensor(3.0), "small": torch.randn(3)}
+    write_shards(tmp_path, "state", tensors.items(), limit=4000)
+    sizes = [path.stat().st_size for path in tmp_path.glob("state-*-of-*.safetensors")]
+    assert len(sizes) == 4 and max(sizes) < 4600
+    read = read_shards(tmp_path, "state")
+    assert read.keys() == tensors.keys() and all(torch.equal(read[name], t) for name, t in tensors.items())

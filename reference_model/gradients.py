@@ -1,0 +1,37 @@
+"""All gradients as views of one buffer: zeroed, summed over processes and clipped in one pass each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+ALIGNED = 64  # elements: where each gradient begins
+
+
+class Gradients:
+    """Of these parameters, whose `.grad` they become (and stay: `attach` after anything that may replace them)."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = parameters
+        padded = [-(-p.numel() // ALIGNED) * ALIGNED for p in parameters]
+        self.flat = torch.zeros(sum(padded), device=parameters[0].device)
+        parts = self.flat.split(padded)
+        self.views = [part[: p.numel()].view(p.shape) for part, p in zip(parts, parameters, strict=True)]
+        self.attach()
+
+    def attach(self) -> None:
+        for parameter, view in zip(self.parameters, self.views, strict=True):
+            parameter.grad = view
+
+    def zero(self) -> None:
+        self.flat.zero_()
+        self.attach()
+
+    def clip(self, limit: float) -> Float[Tensor, " parameter"]:
+        """Scale all so that their joint norm is at most `limit`; returns each one's norm before that."""
+        norms = torch.stack(torch._foreach_norm(self.views))
+        self.flat.mul_((limit / (norms.norm() + 1e-6)).clamp(max=1.0))
+        return norms

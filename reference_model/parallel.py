@@ -1,0 +1,64 @@
+"""Several processes that train one model, as torchrun starts them: each takes whole pieces of every step, and one sum
+over a flat buffer makes their gradients one. A single process is a team of one.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class Team(NamedTuple):
+    rank: int
+    size: int
+    device: str  # of this process
+
+    def take_pieces(self, pieces: int) -> range:
+        """This process' share of a step's pieces. ValueError where they do not divide."""
+        if pieces % self.size:
+            raise ValueError(
+                f"{pieces} pieces a step among {self.size} processes: expected a multiple; "
+                f"--set train.pieces={self.size}, or start {pieces} processes"
+            )
+        share = pieces // self.size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+    def add_up(self, tensor: Tensor) -> None:
+        """In place: the sum over all processes, the same bits in each."""
+        if self.size > 1:
+            dist.all_reduce(tensor)
+
+    def follow(self, *values: float) -> tuple[float, ...]:
+        """What the first process says, so that all decide alike. On the host: the device is not waited for."""
+        if self.size == 1:
+            return values
+        said = torch.tensor(values, dtype=torch.float64)
+        dist.broadcast(said, 0)
+        return tuple(said.tolist())
+
+    def leave(self) -> None:
+        if self.size > 1:
+            dist.destroy_process_group()
+
+
+def join_team(device: str) -> Team:
+    """The team that torchrun's environment names; without it, this process alone. `cuda` becomes the process' own GPU.
+
+    Raises ValueError where there are fewer GPUs than processes.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        return Team(0, 1, device)
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
+    if device.startswith("cuda"):
+        if local >= torch.cuda.device_count():
+            raise ValueError(f"process {local + 1} of {size} here, and {torch.cuda.device_count()} GPUs: start fewer")
+        torch.cuda.set_device(local)
+        device = f"cuda:{local}"
+    if not dist.is_initialized():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.startswith("cuda") else "gloo")
+    return Team(rank, size, device)

@@ -1,0 +1,132 @@
+"""What a run says while it trains: a line each 100 steps with the loss, the rate, the share of the device's peak and
+the time left; a spike of the loss with its step and the layer whose gradient leapt; the end of a run that diverged.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from reference_model.flops import peak_flops
+from reference_model.schedule import Budget
+
+EVERY = 100  # steps
+SPIKE = 4.0  # times the median loss of its line
+DIVERGED = 1e4
+
+Report = Callable[[dict[str, object]], None]
+"""Takes what is to be said, as fields."""
+
+
+def write_line(fields: dict[str, object]) -> None:
+    """One JSON line on standard output."""
+    print(json.dumps(fields), flush=True)  # noqa: T201
+
+
+class Spent(NamedTuple):
+    """By a run since its beginning, over all its calls."""
+
+    seconds: float = 0.0
+    steps: int = 0
+    flops: float = 0.0  # model FLOPs of all processes
+
+
+class Step(NamedTuple):
+    """One step, as the log takes it: tensors are not read before a line is due."""
+
+    loss: Float[Tensor, ""]
+    norms: Float[Tensor, " parameter"]  # of the gradients
+    size: int  # of the images
+    rate: float
+    flops: float
+
+
+class Log:
+    def __init__(
+        self, names: Sequence[str], device: str, processes: int, before: Spent, budget: Budget, report: Report
+    ) -> None:
+        self.names, self.processes, self.spent, self.budget, self.report = names, processes, before, budget, report
+        self.begun = time.monotonic() - before.seconds
+        self.marked, self.marked_at = before, time.monotonic()
+        self.peak = peak_flops(torch.cuda.get_device_name(device)) if device.startswith("cuda") else None
+        self.kept: list[Step] = []
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.begun
+
+    @property
+    def now(self) -> Spent:
+        return self.spent._replace(seconds=self.seconds)
+
+    @property
+    def progress(self) -> float:
+        """The share of the budget that has passed."""
+        return self.budget.progress(*self.now)
+
+    def add(self, step: Step) -> None:
+        """Raises RuntimeError when the loss is no number or out of all proportion."""
+        self.kept.append(step)
+        self.spent = Spent(self.seconds, self.spent.steps + 1, self.spent.flops + step.flops)
+        if self.spent.steps % EVERY and self.spent.steps not in (1, 20):
+            return
+        losses = torch.stack([kept.loss for kept in self.kept]).cpu()  # waits for the device
+        self.spent = self.now
+        self.name_spikes(losses)
+        mean = losses.mean().item()
+        if not mean < DIVERGED:
+            raise RuntimeError(
+                f"step {self.spent.steps}: the loss is {mean}; lower the learning rate or the clipping norm"
+            )
+        self.say(mean, step, self.progress)
+        self.kept, self.marked, self.marked_at = [], self.spent, time.monotonic()
+
+    def name_spikes(self, losses: Float[Tensor, " step"]) -> None:
+        """Report steps whose loss stands out of their line, each with the weight whose gradient leapt the most."""
+        for i in (losses > SPIKE * losses.median()).nonzero().flatten().tolist():
+            norms = torch.stack([kept.norms for kept in self.kept]).cpu()
+            leap = norms[i] / norms.median(0).values.clamp(min=1e-12)
+            worst = int(leap.argmax())
+            first = self.spent.steps - len(self.kept) + 1
+            self.report({
+                "spike": first + i, "loss": losses[i].item(),
+                "layer": self.names[worst], "gradient_times_median": round(leap[worst].item(), 1),
+            })  # fmt: skip
+
+    def say(self, loss: float, step: Step, progress: float) -> None:
+        passed = max(time.monotonic() - self.marked_at, 1e-9)
+        rate = (self.spent.flops - self.marked.flops) / passed / self.processes  # of one device
+        line: dict[str, Any] = {
+            "step": self.spent.steps, "progress": round(progress, 4), "seconds": round(self.spent.seconds, 1),
+            "eta_s": round(self.spent.seconds * (1 - progress) / progress) if progress > 0 else None,
+            "size": step.size, "loss": round(loss, 5), "lr": round(step.rate, 6),
+            "steps_per_s": round((self.spent.steps - self.marked.steps) / passed, 2), "tflops": round(rate / 1e12, 1),
+            "mfu": round(rate / self.peak, 3) if self.peak else None,
+        }  # fmt: skip
+        self.report(line)
+
+
+def write_to_tensorboard(folder: str, report: Report) -> Report:
+    """Every number of every line also to TensorBoard. Raises ValueError where it is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ValueError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+    writer = SummaryWriter(folder)
+
+    def say(fields: dict[str, object]) -> None:
+        report(fields)
+        step = fields.get("step")
+        if isinstance(step, int):
+            for name, value in fields.items():
+                if isinstance(value, int | float) and name != "step":
+                    writer.add_scalar(name, value, step)
+            writer.flush()
+
+    return say

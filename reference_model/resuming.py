@@ -1,0 +1,119 @@
+"""The state of a run on disk: weights, their average, what the optimizers remember, and how far the run is. A run that
+is started again goes on from it exactly: everything else that a step depends on is a function of its number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from reference_model.checkpoint import read_shards, write_shards
+from reference_model.config import Preset, to_json
+from reference_model.model import Kaleido
+from reference_model.progress import Spent
+
+FOLDER = "state"
+
+
+class Trained(NamedTuple):
+    """What changes from step to step."""
+
+    model: Kaleido
+    averaged: Kaleido
+    optimizers: Sequence[torch.optim.Optimizer]
+
+
+def hash_code() -> str:
+    """sha256 over this package's Python files, in order of their paths."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def name_tensors(trained: Trained) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor of the state, under the name it has on disk."""
+    for prefix, module in (("model", trained.model), ("averaged", trained.averaged)):
+        for name, tensor in module.state_dict().items():
+            yield f"{prefix}.{name}", tensor
+    for number, optimizer in enumerate(trained.optimizers):
+        for index, remembered in optimizer.state_dict()["state"].items():
+            for name, tensor in remembered.items():
+                yield f"optimizer{number}.{index}.{name}", tensor
+
+
+def write_state(
+    out: Path, tensors: Iterable[tuple[str, Tensor]], preset: Preset, source: dict[str, object], spent: Spent
+) -> None:
+    """Write OUT/state anew. What was there before stays until the new one is whole."""
+    new, current, old = (out / name for name in (f"{FOLDER}.new", FOLDER, f"{FOLDER}.old"))
+    shutil.rmtree(new, ignore_errors=True)
+    write_shards(new, "state", tensors)
+    header = {"preset": to_json(preset), "source": source, "code_sha256": hash_code(), **spent._asdict()}
+    (new / "state.json").write_text(json.dumps(header, indent=2) + "\n")
+    shutil.rmtree(old, ignore_errors=True)
+    if current.exists():
+        current.rename(old)
+    new.rename(current)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def find_state(out: Path) -> Path | None:
+    """The newest whole state below OUT, if there is one."""
+    found = (out / name for name in (FOLDER, f"{FOLDER}.old"))
+    return next((folder for folder in found if (folder / "state.json").is_file()), None)
+
+
+def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> tuple[Spent, bool]:
+    """How far the run is, and whether today's code is the one that wrote it.
+
+    Raises ValueError when it is a run of another preset or on other data.
+    """
+    header: dict[str, Any] = json.loads((folder / "state.json").read_text())
+    out = folder.parent
+    if header["preset"] != to_json(preset):
+        differing = _name_differences(json.loads(header["preset"]), json.loads(to_json(preset)))
+        raise ValueError(
+            f"{out} holds a run of another preset: it differs in {', '.join(differing)}. Give another --out, or delete "
+            f"{folder} to begin anew"
+        )
+    if header["source"] != source:
+        raise ValueError(
+            f"{out} holds a run on {header['source']}, not on {source}. Give another --out, or delete {folder}"
+        )
+    return Spent(header["seconds"], header["steps"], header["flops"]), header["code_sha256"] == hash_code()
+
+
+def _name_differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:
+    names: list[str] = []
+    for key in sorted(a.keys() | b.keys()):
+        left, right = a.get(key), b.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            names += _name_differences(left, right, f"{prefix}{key}.")
+        elif left != right:
+            names.append(f"{prefix}{key}")
+    return names
+
+
+def read_state(folder: Path, trained: Trained) -> None:
+    """Put a state back where `name_tensors` took it from."""
+    tensors = read_shards(folder, "state")
+
+    def take(prefix: str) -> dict[str, Tensor]:
+        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+    trained.model.load_state_dict(take("model."))
+    trained.averaged.load_state_dict(take("averaged."))
+    for number, optimizer in enumerate(trained.optimizers):
+        remembered: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in take(f"optimizer{number}.").items():
+            index, _, field = name.partition(".")
+            remembered.setdefault(int(index), {})[field] = tensor
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": remembered})
