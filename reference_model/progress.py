@@ -29,6 +29,10 @@ def write_line(fields: dict[str, object]) -> None:
     print(json.dumps(fields), flush=True)  # noqa: T201
 
 
+class DivergedError(RuntimeError):
+    """The loss is no number, or out of all proportion."""
+
+
 class Spent(NamedTuple):
     """By a run since its beginning, over all its calls."""
 
@@ -71,7 +75,7 @@ class Log:
         return self.budget.progress(*self.now)
 
     def add(self, step: Step) -> None:
-        """Raises RuntimeError when the loss is no number or out of all proportion."""
+        """Raises DivergedError."""
         self.kept.append(step)
         self.spent = Spent(self.seconds, self.spent.steps + 1, self.spent.flops + step.flops)
         if self.spent.steps % EVERY and self.spent.steps not in (1, 20):
@@ -81,7 +85,7 @@ class Log:
         self.name_spikes(losses)
         mean = losses.mean().item()
         if not mean < DIVERGED:
-            raise RuntimeError(
+            raise DivergedError(
                 f"step {self.spent.steps}: the loss is {mean}; lower the learning rate or the clipping norm"
             )
         self.say(mean, step, self.progress)

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, set_learning_rate
 from reference_model.parallel import Team, join_team
-from reference_model.progress import Log, Report, Spent, Step, write_line, write_to_tensorboard
+from reference_model.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
 from reference_model.recording import Loss, StepTensors, build_stepper
 from reference_model.resuming import Trained, find_state, hash_code, name_tensors, read_header, read_state, write_state
 from reference_model.schedule import Budget, learning_rate, stage_at
@@ -153,8 +154,15 @@ class Loop:
         return str(found or "no layer overflows at these weights")
 
 
+class Stopping(Protocol):
+    """Whether someone has asked the run to end. Heeded at a step's end."""
+
+    @property
+    def asked(self) -> bool: ...
+
+
 class Stop:
-    """Whether someone has asked the run to end: SIGINT or SIGTERM, heeded at a step's end."""
+    """Asked by SIGINT or SIGTERM."""
 
     def __init__(self) -> None:
         self.asked = False
@@ -165,11 +173,11 @@ class Stop:
         self.asked = True
 
 
-def train(preset: Preset, source: Source, run: Run, report: Report = write_line, stop: Stop | None = None) -> bool:
+def train(preset: Preset, source: Source, run: Run, report: Report = write_line, stop: Stopping | None = None) -> bool:
     """Train until the budget is spent, and write the checkpoint; or, asked to stop, write the state. Whether it is
     done. A run that was begun in `out` goes on; one that is done is left as it is.
 
-    Raises ValueError where `out` holds another run, or the processes do not divide the pieces; RuntimeError where the
+    Raises ValueError where `out` holds another run, or the processes do not divide the pieces; DivergedError where the
     loss diverges, naming the layer.
     """
     team = join_team(run.device)
@@ -193,8 +201,8 @@ def train(preset: Preset, source: Source, run: Run, report: Report = write_line,
         number = log.spent.steps
         try:
             log.add(loop.step(number, progress))
-        except RuntimeError as error:
-            raise RuntimeError(f"{error}; {loop.name_overflow(number)}") from error
+        except DivergedError as error:
+            raise DivergedError(f"{error}; {loop.name_overflow(number)}") from error
         progress = log.progress if run.budget.minutes is None else progress
         if team.size == 1 or log.spent.steps % CONSULT == 0:
             said = team.follow(log.progress, float(stop is not None and stop.asked))
