@@ -311,11 +311,12 @@ def small() -> Preset:
         train=dataclasses.replace(
             tiny().train,
             stages=(
-                Stage(image_size=64, scenes=96, share=0.1, video=True),
-                Stage(image_size=64, scenes=96, share=0.4),
-                Stage(image_size=128, scenes=48, share=0.5),
+                Stage(image_size=64, scenes=192, share=0.08, video=True),
+                Stage(image_size=64, scenes=192, share=0.42),
+                Stage(image_size=128, scenes=128, share=0.5),
             ),
-            learning_rate=2e-3,
+            learning_rate=3e-3,
+            pieces=2,
         ),
     )  # fmt: skip
 
@@ -331,9 +332,9 @@ def latent() -> Preset:
         train=dataclasses.replace(
             small().train,
             stages=(
-                Stage(image_size=128, scenes=96, share=0.1, video=True),
-                Stage(image_size=128, scenes=96, share=0.4),
-                Stage(image_size=256, scenes=48, share=0.5),
+                Stage(image_size=128, scenes=192, share=0.08, video=True),
+                Stage(image_size=128, scenes=192, share=0.42),
+                Stage(image_size=256, scenes=128, share=0.5),
             ),
         ),
     )
@@ -359,6 +360,7 @@ def medium() -> Preset:
             ),
             learning_rate=1e-3,
             ema_decay=0.9998,
+            pieces=1,
         ),
     )  # fmt: skip
 
@@ -386,6 +388,7 @@ def large() -> Preset:
             ),
             learning_rate=3e-4,
             ema_decay=0.9999,
+            pieces=2,
         ),
     )  # fmt: skip
 
