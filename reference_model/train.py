@@ -322,17 +322,18 @@ def main() -> None:
     args = build_parser().parse_args()
     torch.set_float32_matmul_precision("high")
     try:
+        device = join_team(args.device).device  # before anything is put there
         run = Run(
             out=args.out,
             budget=Budget(args.minutes, args.steps, args.flops),
-            device=args.device,
+            device=device,
             compiled=not args.no_compile,
             save_steps=args.save_steps,
             initial=args.init,
             tensorboard=args.tensorboard,
         )
         preset = override(read_preset(args.preset), args.set)
-        done = train(preset, WorldSource(args.photographs, args.device), run, stop=Stop())
+        done = train(preset, WorldSource(args.photographs, device), run, stop=Stop())
     except (ValueError, FileNotFoundError) as error:
         sys.exit(f"{error}")
     sys.exit(0 if done else 130)
