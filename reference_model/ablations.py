@@ -17,32 +17,71 @@ import dataclasses
 from typing import Any, NamedTuple
 
 from reference_model.config import Preset, Stage
+from reference_model.flops import forward_flops
 
 
 class Ablation(NamedTuple):
-    group: str  # i to x
-    kind: str  # the kind the caption gives
-    question: str
+    group: str  # i to x; of a pair that is not the paper's, a short name
+    kind: str  # the kind the caption gives, or `extra`
+    question: str  # "ours or the other"
     ours: Preset
     other: Preset
     reported: str  # what the paper is said to have found; empty where nothing was found
+    sign: int = 0
+    """+1 where it is said that ours has the better images; 0 where nothing is said of images."""
 
     @property
     def name(self) -> str:
         return f"{self.group}-{self.question.replace(' ', '-')}"
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What ours has, and what is put in its place."""
+        ours, _, other = self.question.partition(" or ")
+        return ours, other
 
-def change(preset: Preset, *, model: dict[str, Any] | None = None, flow: dict[str, Any] | None = None) -> Preset:
-    """The preset with some fields of its model and flow changed."""
+
+def change(
+    preset: Preset,
+    *,
+    model: dict[str, Any] | None = None,
+    flow: dict[str, Any] | None = None,
+    train: dict[str, Any] | None = None,
+) -> Preset:
+    """The preset with some fields of its records changed."""
     return dataclasses.replace(
         preset,
         model=dataclasses.replace(preset.model, **(model or {})),
         flow=dataclasses.replace(preset.flow, **(flow or {})),
+        train=dataclasses.replace(preset.train, **(train or {})),
     )
 
 
+def shorten(preset: Preset, *, size: int, views: int, flops: float) -> Preset:
+    """The preset for a short run on worlds alone: one stage of images of this size, whose steps hold about as many
+    views as the preset's smallest stage does, and a warm-up over at most a tenth of what so many model FLOPs are in
+    steps.
+    """
+    stage = min((x for x in preset.train.stages if not x.video), key=lambda x: x.image_size)
+    scenes = max(1, round(stage.scenes * preset.model.max_views / views))
+    if scenes > 8:
+        scenes = 8 * round(scenes / 8)
+    model = dataclasses.replace(preset.model, image_size=size, max_views=views)
+    steps = flops / (
+        3 * scenes * forward_flops(model, views // 3, views - views // 3, (size // preset.model.patch) ** 2)
+    )
+    train = dataclasses.replace(
+        preset.train,
+        stages=(Stage(size, scenes, 1.0),),
+        warmup_steps=max(1, min(preset.train.warmup_steps, round(steps / 10))),
+        pieces=1,
+        sharded=False,
+    )
+    return dataclasses.replace(preset, model=model, train=train)
+
+
 def with_video(preset: Preset, share: float) -> Preset:
-    """Video in the first `share` of the training time, at the first stage's size; the rest keeps its proportions."""
+    """Video in the first `share` of the budget, at the first stage's size; the rest keeps its proportions."""
     posed = [stage for stage in preset.train.stages if not stage.video]
     total = sum(stage.share for stage in posed)
     stages = [dataclasses.replace(stage, share=stage.share / total * (1 - share)) for stage in posed]
@@ -65,9 +104,9 @@ def ablate_architecture(preset: Preset) -> list[Ablation]:
     grouped = max(config.heads // 2, 1)
     return [
         Ablation("i", kind, "unified encoding or plucker and learned positions", preset, change(preset, model=absolute),
-                 "standard positional encoding is worse"),
+                 "standard positional encoding is worse", +1),
         Ablation("ii", kind, "one stack or encoder and decoder", even,
-                 change(even, model={"layout": "encoder-decoder"}), "encoder-decoder is worse"),
+                 change(even, model={"layout": "encoder-decoder"}), "encoder-decoder is worse", +1),
         Ablation("iii", kind, "windows or full attention across views", windowed,
                  change(windowed, model={"window": 0}), ""),
         Ablation("iv", kind, "references blind to targets or seeing them", preset,
@@ -93,18 +132,19 @@ def ablate_timesteps(preset: Preset) -> list[Ablation]:
     plain = {"logit_mean": 0.0, "shift": "fixed"}
     return [
         Ablation("viii", "timesteps", "noise biased training or unbiased", preset, change(preset, flow=plain),
-                 "a standard sampler of levels is worse"),
+                 "a standard sampler of levels is worse", +1),
         Ablation("ix", "timesteps", "the training bias in sampling or an even grid", preset,
                  change(preset, flow={"sampling_mean": 0.0}), ""),
     ]  # fmt: skip
 
 
 def ablate_video(preset: Preset, share: float = 0.3) -> list[Ablation]:
-    """Group x: equal time in all, part of it on video or none."""
+    """Group x: an equal budget in all, part of it on video or none. (Video on top of an equal budget of posed views,
+    which is how a paper would put it, would have to win nothing back.)"""
     timed = preset if preset.model.time_channels else change(preset, model={"time_channels": 8})
     return [
         Ablation("x", "video", "video pre-training or none", with_video(timed, share), with_video(timed, 0.0),
-                 "without it spatial consistency is clearly worse"),
+                 "without it spatial consistency is clearly worse", +1),
     ]  # fmt: skip
 
 
@@ -116,3 +156,38 @@ def build_ablations(preset: Preset) -> list[Ablation]:
         *ablate_timesteps(preset),
         *ablate_video(preset),
     ]
+
+
+def reshape(preset: Preset) -> Preset:
+    """Deeper and narrower: three quarters of the width in heads of the same size, and as many more blocks as keep the
+    parameters. Needs a number of heads that 4 divides.
+    """
+    config = preset.model
+    heads, depth = config.heads * 3 // 4, -(-config.depth * 16 // 9)
+    narrow = {"width": heads * config.head_channels, "heads": heads, "depth": depth}
+    keys = max(k for k in range(1, heads + 1) if heads % k == 0 and k <= max(config.key_heads * 3 // 4, 1))
+    return change(preset, model={**narrow, "mlp_width": config.mlp_width * 3 // 4, "kv_heads": keys})
+
+
+def build_extra(preset: Preset) -> list[Ablation]:
+    """Pairs that are not the paper's: what may raise the PSNR of one step most for its FLOPs, the likeliest first.
+    `ours` is the preset; what is in question is the other side.
+    """
+
+    def against(name: str, question: str, other: Preset) -> Ablation:
+        return Ablation(name, "extra", question, preset, other, "")
+
+    stages = tuple(dataclasses.replace(stage, scenes=max(stage.scenes // 2, 1)) for stage in preset.train.stages)
+    rate, mean = preset.train.learning_rate, preset.flow.logit_mean
+    pairs = [
+        against("noise", "levels as drawn or half at pure noise", change(preset, flow={"pure_noise": 0.5})),
+        against("rate-2x", f"rate {rate:g} or {2 * rate:g}", change(preset, train={"learning_rate": 2 * rate})),
+        against("batch", "a batch or half of it in twice the steps", change(preset, train={"stages": stages})),
+        against("weight", "the velocity's loss or the clean image's", change(preset, flow={"min_t": 1.0})),
+        against("rate-4x", f"rate {rate:g} or {4 * rate:g}", change(preset, train={"learning_rate": 4 * rate})),
+        against("mean", f"a bias of {mean:g} or {mean + 0.8:g}", change(preset, flow={"logit_mean": mean + 0.8})),
+        against("views", "views as given or far apart", change(preset, train={"view_rule": "orbit", "view_pool": 2})),
+    ]  # fmt: skip
+    if preset.model.heads % 4 == 0:
+        pairs.insert(-1, against("depth", "wide or deep and narrow", reshape(preset)))
+    return pairs

@@ -1,0 +1,181 @@
+"""The paper's ten ablation groups, each as a pair of short runs of equal compute, on procedural worlds at 64 px.
+
+    python benchmarks/ablations.py --out DIR --photographs FILE              # all groups, on every GPU there is
+    python benchmarks/ablations.py --out DIR --groups i,x,extra --minutes 5  # the most wanted first, in so much time
+    python benchmarks/ablations.py --out DIR --tiny                          # all of it at toy size: does it run
+    python benchmarks/ablations.py --draw DIR/ablations.jsonl                # table and figure again
+
+Both sides of a pair get the same model FLOPs (so a cheaper design takes more steps), the same worlds in the same order,
+and a schedule over the share of those FLOPs. As in the paper, PSNR is of 1 target from 5 references and of 5 targets
+from 5, on worlds that were never trained on, beside the nearest reference; and throughput is of training. Sequences of
+training have 10 views, not the 8 of the preset: 5 + 5 is then a length that was trained (the paper trained with 12).
+Predictions are of 1 step and of 8.
+
+Presets that groups share are trained once. The base comes first with all its seeds, because their spread is the noise
+that every difference is held against; then the groups in the order given, one seed of each other side. Each outcome is
+appended to DIR/ablations.jsonl at once; started again, the same command goes on with what is missing (and with what
+failed), and draws DIR/ablations.md and .png from that file alone.
+
+`extra` are pairs that are not the paper's: what may raise the PSNR of one step most.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from reference_model.ablation_figures import draw_study
+from reference_model.ablation_results import Row, append_rows, load_results
+from reference_model.ablation_runs import SETTINGS, STEPS, VIEWS, Run, Study, describe_groups, identify, plan_runs
+from reference_model.ablation_workers import Outcome, work_off
+from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
+from reference_model.config import PRESETS, Preset, to_json
+
+PRIORITY = ("i", "viii", "x", "extra", "ii", "vii", "vi", "iv", "iii", "v", "ix")
+TINY = {"preset": "smoke", "flops": 8e8, "size": 16, "scenes": 4, "seeds": (2, 1)}
+
+
+class Plan(NamedTuple):
+    base: Preset
+    ablations: list[Ablation]
+    runs: list[Run]
+
+
+def choose_groups(base: Preset, names: Sequence[str]) -> list[Ablation]:
+    """The pairs of these groups, in this order. Raises ValueError for a name that is none."""
+    pairs, extra = build_ablations(base), build_extra(base)
+    by_name = {**{pair.group: [pair] for pair in (*pairs, *extra)}, "extra": extra}
+    unknown = [name for name in names if name not in by_name]
+    if unknown:
+        raise ValueError(f"no group {', '.join(unknown)}: expected some of {', '.join(by_name)}")
+    chosen = [pair for name in names for pair in by_name[name]]
+    return list({pair.group: pair for pair in chosen}.values())
+
+
+def build_plan(args: argparse.Namespace) -> Plan:
+    base = shorten(PRESETS[args.preset](), size=args.size, views=VIEWS, flops=args.flops)
+    ablations = choose_groups(base, args.groups)
+    return Plan(base, ablations, plan_runs(base, ablations, args.seeds))
+
+
+def describe_plan(args: argparse.Namespace, base: Preset) -> Row:
+    return {
+        "row": "plan", "preset": args.preset, "flops": args.flops, "size": args.size, "views": VIEWS,
+        "scenes": args.scenes, "settings": [setting.name for setting in SETTINGS],
+        "steps": [str(count) for count in STEPS], "base": identify(base), "record": json.loads(to_json(base)),
+    }  # fmt: skip
+
+
+def open_file(path: Path, plan: Row, groups: list[Row]) -> set[tuple[str, int]]:
+    """Begin the file, or go on with it: what it has of (side, seed). Raises ValueError where it holds another study."""
+    found = load_results(path) if path.is_file() else None
+    if found is not None and found.plan != plan:
+        other = [f"{key} {found.plan.get(key)} there, {value} here" for key, value in plan.items()
+                 if found.plan.get(key) != value and key != "record"]  # fmt: skip
+        raise ValueError(f"{path} holds another study ({'; '.join(other) or 'another base'}): choose another --out")
+    append_rows(path, [*([] if found else [plan]), *groups])
+    return found.finished() if found else set()
+
+
+def name_run(run: Run, plan: Plan) -> str:
+    """The groups and sides that a run serves."""
+    own = {identify(side) for side in run.sides}
+    if identify(plan.base) in own:
+        return f"base, seed {run.seed}"
+    places = [
+        f"{pair.group} {label}"
+        for pair in plan.ablations
+        for side, label in zip((pair.ours, pair.other), pair.sides, strict=True)
+        if identify(side) in own
+    ]
+    return f"{'; '.join(places)}, seed {run.seed}"
+
+
+def tell(outcome: Outcome, name: str) -> None:
+    """One line for people."""
+    row = outcome.rows[0]
+    if row["row"] == "failed":
+        print(f"FAILED {name}, after {outcome.seconds:.0f} s: {row['error']}", flush=True)
+        return
+    numbers = "; ".join(
+        f"{setting} " + ", ".join(f"{steps}: {sum(values) / len(values):.2f}" for steps, values in scores.items())
+        for setting, scores in row["psnr"].items()
+    )
+    pace = f"{row['steps']} training steps, {row['steps_per_s']}/s, {row['tflops']} TFLOP/s"
+    print(f"{name}: PSNR {numbers}; {pace}; {outcome.seconds:.0f} s, {row['train_s']} of them training", flush=True)
+
+
+def find_devices() -> list[str]:
+    return [str(number) for number in range(torch.cuda.device_count())] or ["cpu"]
+
+
+def carry_out_study(args: argparse.Namespace) -> int:
+    """How many runs failed."""
+    begun, plan, path = time.monotonic(), build_plan(args), args.out / "ablations.jsonl"
+    study = Study(args.flops, args.size, args.scenes, args.photographs, not args.no_compile)
+    finished = open_file(path, describe_plan(args, plan.base), describe_groups(plan.ablations))
+    runs = [run for run in plan.runs if any((identify(side), run.seed) not in finished for side in run.sides)]
+    devices = args.devices or find_devices()
+    print(f"{len(runs)} of {len(plan.runs)} runs to do, on {', '.join(devices)}", flush=True)
+    deadline = begun + 60 * args.minutes if args.minutes else float("inf")
+    done = failed = 0
+    for outcome in work_off(runs, devices, study, deadline):
+        append_rows(path, outcome.rows)
+        tell(outcome, name_run(outcome.run, plan))
+        done += 1
+        failed += any(row["row"] == "failed" for row in outcome.rows)
+    left = len(runs) - done
+    print(f"{done} done, {failed} failed, {left} left, in {time.monotonic() - begun:.0f} s"
+          + ("; the same command goes on" if left or failed else ""), flush=True)  # fmt: skip
+    return failed
+
+
+def parse(words: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder of ablations.jsonl, .md and .png")
+    parser.add_argument("--draw", type=Path, metavar="FILE", help="only draw this file of rows")
+    parser.add_argument("--preset", default="small", choices=sorted(PRESETS))
+    parser.add_argument("--groups", type=lambda text: text.split(","), default=list(PRIORITY), help="most wanted first")
+    parser.add_argument("--flops", type=float, default=4e15, help="model FLOPs of each run (4e15: 20 s at 200 TFLOP/s)")
+    parser.add_argument("--seeds", type=read_seeds, default=(3, 1), help="of the base, and of each other preset")
+    parser.add_argument("--minutes", type=float, help="no run is begun after so many")
+    parser.add_argument("--devices", type=lambda text: text.split(","), help="numbers of GPUs, or cpu; all there are")
+    parser.add_argument("--photographs", type=Path, help="packed by reference_model.worlds.photographs")
+    parser.add_argument("--size", type=int, default=64, help="of the images, pixels")
+    parser.add_argument("--scenes", type=int, default=256, help="held-out worlds")
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--tiny", action="store_true", help="toy size: the numbers mean nothing")
+    args = parser.parse_args(words, argparse.Namespace())
+    if args.tiny:
+        parser.set_defaults(**TINY)
+        args = parser.parse_args(words)
+    if args.out is None and args.draw is None:
+        parser.error("--out DIR is needed, or --draw FILE")
+    return args
+
+
+def read_seeds(text: str) -> tuple[int, int]:
+    base, other = (int(number) for number in text.split(","))
+    return base, other
+
+
+def main() -> None:
+    args = parse()
+    try:
+        failed = 0 if args.draw else carry_out_study(args)
+        for path in draw_study(args.draw or args.out / "ablations.jsonl"):
+            print(path)
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(str(error))
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
