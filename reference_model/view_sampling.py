@@ -7,17 +7,26 @@ gives neither rules nor numbers: these are ours.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from reference_model.positions import pose_distances
 
 # Few references are the hard and common case. At least two targets are always left to learn from.
 WEIGHTS = (0.22, 0.18, 0.2, 0.15, 0.13, 0.12)
+
+# Cameras look together where the mean cosine between their axes and the way to the place nearest to all axes is above
+# FACING (of orbits, arcs, paths and free views it is above 0.9, of walks below 0.5), or the mean of axes above ONE_WAY.
+FACING, ONE_WAY = 0.7, 0.95
+
+FAR_SHARE = 0.1  # of the scenes in another unit, those that are made much smaller
+LEAST_UNIT = 0.05
 
 Rule = Callable[[Float[Tensor, "b pool 4 4"], int, torch.Generator], Int[Tensor, "b views"]]
 
@@ -81,11 +90,35 @@ def take_video(c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Ge
     return start + stride * shuffled
 
 
+def look_together(c2w: Float[Tensor, "b pool 4 4"]) -> Bool[Tensor, " b"]:
+    """Whether a scene's cameras look at one place, or all one way: then any two of them see something in common."""
+    c2w = c2w.double()
+    centre, forward = c2w[..., :3, 3], c2w[..., :3, 2]
+    aside = torch.eye(3, dtype=c2w.dtype, device=c2w.device) - forward[..., :, None] * forward[..., None, :]
+    system, right = aside.sum(1), (aside @ centre[..., None]).sum(1)[..., 0]
+    ridge = 1e-3 * torch.eye(3, dtype=c2w.dtype, device=c2w.device)  # decides where all axes are parallel
+    place = torch.linalg.solve(system + ridge, right + 1e-3 * centre.mean(1))
+    towards = normalize(place[:, None] - centre, dim=-1)
+    return ((towards * forward).sum(-1).mean(1) > FACING) | (forward.mean(1).norm(dim=-1) > ONE_WAY)
+
+
+def take_mixed(c2w: Float[Tensor, "b pool 4 4"], views: int, generator: torch.Generator) -> Int[Tensor, "b views"]:
+    """For each scene one rule is drawn: `orbit` for half of them, `trajectory` and `given` for a quarter each. Where
+    cameras look in many directions from among the things, the views farthest apart have little in common: there
+    `trajectory` and `given` take half each.
+    """
+    drawn = torch.rand((c2w.shape[0],), generator=generator)
+    drawn = torch.where((drawn < 0.5) & ~look_together(c2w), 0.5 + drawn, drawn)[:, None]
+    given, near = take_given(c2w, views, generator), take_trajectory(c2w, views, generator)
+    return torch.where(drawn < 0.5, take_orbit(c2w, views, generator), torch.where(drawn < 0.75, near, given))
+
+
 RULES: dict[str, Rule] = {
     "given": take_given,
     "random": take_random,
     "orbit": take_orbit,
     "trajectory": take_trajectory,
+    "mixed": take_mixed,
     "video": take_video,
 }
 
@@ -101,3 +134,16 @@ def sample_views(
     if c2w.shape[1] < views:
         raise ValueError(f"{c2w.shape[1]} cameras a scene: {views} are to be taken")
     return RULES[rule](c2w, views, generator)
+
+
+def draw_units(c2w: Float[Tensor, "b v 4 4"], spread: float, generator: torch.Generator) -> Float[Tensor, "b v 4 4"]:
+    """The same poses in another unit a scene: translations are multiplied by exp(-spread) to exp(spread), and in one
+    scene in ten by LEAST_UNIT to 1, both log-uniformly. What a rule of normalisation takes for the size of a scene can
+    be far off where cameras look nearly in parallel: a model that learns from one unit alone then fails.
+    """
+    drawn, far = torch.rand((2, c2w.shape[0]), generator=generator, dtype=torch.float64)
+    usual, small = spread * (2 * drawn - 1), math.log(LEAST_UNIT) * drawn
+    factor = torch.where(far < FAR_SHARE, small, usual).exp().to(c2w)
+    return torch.cat(
+        [torch.cat([c2w[..., :3, :3], c2w[..., :3, 3:] * factor[:, None, None, None]], -1), c2w[..., 3:, :]], -2
+    )

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from reference_model.positions import pose_distances
-from reference_model.view_sampling import RULES, draw_reference_count, sample_views
+from reference_model.view_sampling import RULES, draw_reference_count, draw_units, look_together, sample_views
+from reference_model.worlds.cameras import look_at
 from tests.reference_model.models import random_poses
 
 
@@ -24,9 +25,9 @@ def draw(rule: str, poses: torch.Tensor, views: int, seed: int = 0) -> torch.Ten
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_rule_takes_distinct_views_of_the_pool_and_repeats(rule: str) -> None:
-    poses = random_poses(12, scenes=20)
+    poses = random_poses(12, scenes=40)
     index = draw(rule, poses, 5)
-    assert index.shape == (20, 5) and index.min() >= 0 and index.max() < 12
+    assert index.shape == (40, 5) and index.min() >= 0 and index.max() < 12
     assert all(len(set(row)) == 5 for row in index.tolist())
     assert torch.equal(index, draw(rule, poses, 5))
     if rule != "given":
@@ -53,6 +54,55 @@ def test_an_orbit_spreads_and_a_trajectory_stays_near() -> None:
 
     assert reach(near) < 0.5 * reach(anyone)
     assert reach(anyone) < reach(spread)
+
+
+def outwards(count: int, scenes: int = 1) -> torch.Tensor:
+    """Cameras on a line that look to all sides."""
+    angle = torch.arange(count) * 2 * torch.pi / count
+    poses = torch.eye(4).repeat(scenes, count, 1, 1)
+    rows = [
+        angle.cos(),
+        0 * angle,
+        angle.sin(),
+        0 * angle,
+        0 * angle + 1,
+        0 * angle,
+        -angle.sin(),
+        0 * angle,
+        angle.cos(),
+    ]
+    poses[..., :3, :3] = torch.stack(rows, -1).unflatten(-1, (3, 3))
+    poses[..., 0, 3] = torch.arange(count) * 0.2
+    return poses
+
+
+def test_a_mixture_takes_every_rule_and_keeps_views_together_that_have_nothing_in_common() -> None:
+    walk, front = outwards(24, scenes=800), circle(24, scenes=800)
+    around = look_at(front[..., :3, 3] * 3, torch.zeros(800, 24, 3), torch.zeros(800, 24))
+    assert [look_together(poses).all().item() for poses in (around, front)] == [True, True]
+    assert not look_together(walk).any()
+    for poses, orbits in ((around, 0.5), (walk, 0.0)):
+        mixed, near = draw("mixed", poses, 4), draw("trajectory", poses, 4)
+        given = (mixed == torch.arange(4)).all(1)
+        taken = poses.gather(1, mixed[..., None, None].expand(-1, -1, 4, 4))
+        reach = pose_distances(taken, taken, 1.0).amax((1, 2))
+        least = poses.gather(1, near[..., None, None].expand(-1, -1, 4, 4))
+        far = ~given & (reach > 1.01 * pose_distances(least, least, 1.0).amax((1, 2)).max())
+        shares = [given.float().mean().item(), far.float().mean().item()]
+        assert shares == pytest.approx([(1 - orbits) / 2, orbits], abs=0.06)
+
+
+def test_units_are_drawn_a_scene_and_only_lengths_change() -> None:
+    poses = random_poses(3, scenes=4000)
+    moved = draw_units(poses, 0.5, torch.Generator().manual_seed(0))
+    factor = (moved[..., :3, 3] / poses[..., :3, 3]).flatten(1)
+    assert torch.allclose(factor, factor[:, :1].expand_as(factor), rtol=1e-4)
+    assert torch.equal(moved[..., :3, :3], poses[..., :3, :3]) and torch.equal(moved[..., 3, :], poses[..., 3, :])
+    log = factor[:, 0].log()
+    assert (log > 0).float().mean() == pytest.approx(0.45, abs=0.03) and log.max() == pytest.approx(0.5, abs=0.01)
+    small = log < -0.5
+    assert small.float().mean() == pytest.approx(0.1 * (1 - 0.5 / 3.0), abs=0.02) and log.min() > -3.0
+    assert torch.equal(moved, draw_units(poses, 0.5, torch.Generator().manual_seed(0)))
 
 
 def test_a_video_has_one_stride_and_references_anywhere_in_it() -> None:
