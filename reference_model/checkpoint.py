@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from reference_model.config import Preset, from_json, to_json
@@ -55,22 +56,31 @@ def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, Tensor]],
         (folder / f"{stem}-{i:05d}.safetensors").rename(folder / f"{stem}-{i:05d}-of-{written:05d}.safetensors")
 
 
-def read_shards(folder: Path, stem: str) -> dict[str, Tensor]:
-    """What `write_shards` wrote. ValueError when a file is missing."""
+def stream_shards(folder: Path, stem: str) -> Iterator[tuple[str, Tensor]]:
+    """What `write_shards` wrote, one whole tensor after another, holding no more than one in memory. ValueError when a
+    file is missing.
+    """
     shards = sorted(folder.glob(f"{stem}-*.safetensors"))
     expected = int(shards[0].stem.rsplit("-", 1)[1]) if shards else 1
     if len(shards) != expected:
         raise ValueError(f"{folder}: {len(shards)} of {expected} weight files are there; copy the missing ones")
-    found: dict[str, Tensor] = {}
-    parts: dict[str, dict[int, Tensor]] = {}
+    places: dict[str, list[tuple[int, str, Path]]] = {}  # of each tensor's parts
     for shard in shards:
-        for name, tensor in load_file(shard).items():
-            whole, cut, number = name.partition("//")
-            if cut:
-                parts.setdefault(whole, {})[int(number)] = tensor
-            else:
-                found[name] = tensor
-    return found | {name: torch.cat([rows[i] for i in sorted(rows)]) for name, rows in parts.items()}
+        with safe_open(shard, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 (it is no dict)
+                whole, _, number = name.partition("//")
+                places.setdefault(whole, []).append((int(number or 0), name, shard))
+    for whole, parts in places.items():
+        rows: list[Tensor] = []
+        for _, name, shard in sorted(parts):
+            with safe_open(shard, "pt") as file:
+                rows.append(file.get_tensor(name))
+        yield whole, torch.cat(rows) if len(rows) > 1 else rows[0]
+
+
+def read_shards(folder: Path, stem: str) -> dict[str, Tensor]:
+    """All that `write_shards` wrote. ValueError when a file is missing."""
+    return dict(stream_shards(folder, stem))
 
 
 def write_checkpoint(

@@ -253,6 +253,10 @@ class TrainConfig:
     sharded: bool = False
     """Whether several processes hold a share of the weights each (FSDP2) instead of a replica each."""
 
+    recomputed: bool = False
+    """Whether the backward pass computes each block again instead of finding its activations kept: a third more
+    arithmetic for a small part of the memory."""
+
     def __post_init__(self) -> None:
         uneven = [stage.scenes for stage in self.stages if stage.scenes % self.pieces]
         if self.pieces < 1 or uneven:
@@ -389,6 +393,8 @@ def large() -> Preset:
             learning_rate=3e-4,
             ema_decay=0.9999,
             pieces=2,
+            sharded=True,
+            recomputed=True,
         ),
     )  # fmt: skip
 

@@ -36,6 +36,7 @@ from reference_model.flow import mix
 from reference_model.held_out import HELD_OUT_SEED, Batch, render_batch
 from reference_model.inference import LoadedModel, load_model
 from reference_model.model import Kaleido, Views
+from reference_model.sharding import gather
 
 LEVEL = 0.7  # the noise level of the report: targets are mostly noise, as where sampling spends its steps
 
@@ -81,7 +82,8 @@ def run_eagerly(model: nn.Module) -> Iterator[None]:
     for module in compiled:
         module._compiled_call_impl = None
     try:
-        yield
+        with torch.compiler.set_stance("force_eager"):  # for what is compiled inside a module (sharding.wrap_blocks)
+            yield
     finally:
         for module, call in compiled.items():
             module._compiled_call_impl = call
@@ -120,8 +122,8 @@ def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | No
     eagerly.
     Layers are the innermost modules that show it: `blocks.3.mlp.up` rather than `blocks.3`.
     """
-    for name, parameter in model.named_parameters():
-        wrong = (~torch.isfinite(parameter.detach())).float().mean().item()
+    for name, parameter in gather(model.named_parameters()):
+        wrong = (~torch.isfinite(parameter)).float().mean().item()
         if wrong:
             return Overflow(f"weights of {name}", wrong, 0.0)
     found: list[Overflow] = []

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from reference_model.parallel import Team
+
 ALIGNED = 64  # elements: where each gradient begins
+
+
+class Accumulator(Protocol):
+    """Where the backward passes of a step leave their gradients (sharding.ShardedGradients is the other)."""
+
+    def attach(self) -> None:
+        """Before each of them."""
+        ...
+
+    def zero(self) -> None: ...
+
+    def average(self, team: Team, pieces: int) -> None: ...
+
+    def clip(self, limit: float) -> Float[Tensor, " parameter"]: ...
 
 
 class Gradients:
@@ -29,6 +46,11 @@ class Gradients:
     def zero(self) -> None:
         self.flat.zero_()
         self.attach()
+
+    def average(self, team: Team, pieces: int) -> None:
+        """Turn each process' sums over its own pieces into the mean over all pieces."""
+        team.add_up(self.flat)
+        self.flat.div_(pieces)
 
     def clip(self, limit: float) -> Float[Tensor, " parameter"]:
         """Scale all so that their joint norm is at most `limit`; returns each one's norm before that."""

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reference_model.gradients import Gradients
+from reference_model.gradients import Accumulator, Gradients
 
 
 def warm_up(call: Callable[[], object], times: int) -> None:
@@ -67,7 +67,7 @@ Stepper = Callable[[StepTensors, int], Float[Tensor, ""]]
 """The loss of a step (or a piece of one), its gradients added to what the parameters hold."""
 
 
-def build_plain_stepper(loss: Loss, gradients: Gradients) -> Stepper:
+def build_plain_stepper(loss: Loss, gradients: Accumulator) -> Stepper:
     def step_plainly(tensors: StepTensors, references: int) -> Tensor:
         gradients.attach()
         value = loss(tensors, references)
@@ -125,5 +125,8 @@ class RecordedStepper:
         return _Recording(graph, own, value.detach())
 
 
-def build_stepper(loss: Loss, gradients: Gradients, *, recorded: bool) -> Stepper:
-    return RecordedStepper(loss, gradients) if recorded else build_plain_stepper(loss, gradients)
+def build_stepper(loss: Loss, gradients: Accumulator, *, recorded: bool) -> Stepper:
+    """Recorded where it is asked for and possible: of sharded models each pass gathers the weights anew."""
+    if recorded and isinstance(gradients, Gradients):
+        return RecordedStepper(loss, gradients)
+    return build_plain_stepper(loss, gradients)

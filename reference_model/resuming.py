@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from reference_model.checkpoint import read_shards, write_shards
+from reference_model.checkpoint import stream_shards, write_shards
 from reference_model.config import Preset, to_json
 from reference_model.model import Kaleido
 from reference_model.progress import Spent
+from reference_model.sharding import scatter, share_like
 
 FOLDER = "state"
 
@@ -103,17 +104,23 @@ def _name_differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") ->
 
 
 def read_state(folder: Path, trained: Trained) -> None:
-    """Put a state back where `name_tensors` took it from."""
-    tensors = read_shards(folder, "state")
-
-    def take(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
-
-    trained.model.load_state_dict(take("model."))
-    trained.averaged.load_state_dict(take("averaged."))
-    for number, optimizer in enumerate(trained.optimizers):
-        remembered: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in take(f"optimizer{number}.").items():
-            index, _, field = name.partition(".")
-            remembered.setdefault(int(index), {})[field] = tensor
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": remembered})
+    """Put a state back where `name_tensors` took it from, one tensor at a time: of a sharded model only this process'
+    rows stay. Raises ValueError where it is the state of another model.
+    """
+    prefixes = ("model.", "averaged.")
+    weights = {name: tensor for name, tensor in name_tensors(trained) if name.startswith(prefixes)}
+    owners = [[p for group in o.param_groups for p in group["params"]] for o in trained.optimizers]
+    remembered: list[dict[int, dict[str, Tensor]]] = [{} for _ in owners]
+    for name, whole in stream_shards(folder, "state"):
+        if name.startswith(prefixes):
+            if name not in weights:
+                raise ValueError(f"{folder}: {name} is no part of this model; delete it to begin anew")
+            scatter(weights.pop(name), whole)
+        else:
+            number, index, field = name.removeprefix("optimizer").split(".", 2)
+            owner = owners[int(number)][int(index)]
+            remembered[int(number)].setdefault(int(index), {})[field] = share_like(owner, whole)
+    if weights:
+        raise ValueError(f"{folder} lacks {', '.join(sorted(weights))}; delete it to begin anew")
+    for optimizer, state in zip(trained.optimizers, remembered, strict=True):
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

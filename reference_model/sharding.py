@@ -86,6 +86,10 @@ def build_average(model: Kaleido, mesh: DeviceMesh) -> Kaleido:
     return average
 
 
+def is_sharded(model: torch.nn.Module) -> bool:
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
 @torch.no_grad()
 def local_parts(tensors: Iterable[Tensor]) -> list[Tensor]:
     """This process' rows, sharing memory; of a tensor that is not sharded, the tensor. What is done element by element
@@ -125,6 +129,16 @@ def scatter(into: Tensor, whole: Tensor) -> None:
         into.to_local().copy_(whole[rows])
     else:
         into.copy_(whole)
+
+
+@torch.no_grad()
+def share_like(owner: Tensor, whole: Tensor) -> Tensor:
+    """What an optimizer remembers of a parameter, cut as the parameter is: its rows, where it is of the same shape."""
+    if not isinstance(owner, DTensor) or owner.shape != whole.shape:
+        return whole
+    share = torch.empty_like(owner, dtype=whole.dtype)
+    scatter(share, whole)
+    return share
 
 
 def scatter_weights(model: torch.nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:

@@ -15,6 +15,7 @@ import json
 import math
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from reference_model.config import PRESETS, Preset, Stage, from_json
 from reference_model.diagnostics import find_overflow
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix
-from reference_model.gradients import Gradients
+from reference_model.gradients import Accumulator, Gradients
 from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, set_learning_rate
@@ -37,6 +38,18 @@ from reference_model.progress import DivergedError, Log, Report, Spent, Step, wr
 from reference_model.recording import Loss, StepTensors, build_stepper
 from reference_model.resuming import Trained, find_state, hash_code, name_tensors, read_header, read_state, write_state
 from reference_model.schedule import Budget, learning_rate, stage_at
+from reference_model.sharded_muon import build_sharded_optimizers
+from reference_model.sharding import (
+    ShardedGradients,
+    build_average,
+    build_mesh,
+    gather,
+    gather_weights,
+    is_sharded,
+    local_parts,
+    shard_model,
+    wrap_blocks,
+)
 from reference_model.steps import Source, Stream, WorldSource, prepare_step
 from reference_model.view_sampling import draw_reference_count
 
@@ -78,19 +91,24 @@ def compile_blocks(model: Kaleido) -> None:
         block.compile(dynamic=False)
 
 
-def build_trained(preset: Preset, run: Run, device: str) -> Trained:
-    """A model as it begins, its average, and optimizers that remember nothing yet.
+def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
+    """A model as it begins, its average, and optimizers that remember nothing yet; of a sharded preset this process'
+    rows of them.
 
-    Raises ValueError where the initial weights are of another model.
+    Raises ValueError where the initial weights are of another model, or the model cannot be sharded.
     """
     torch.manual_seed(preset.train.seed)
-    model = Kaleido(preset.model).to(device)
+    model = Kaleido(preset.model).to(team.device)
     if run.initial:
         weights, other, _ = load_checkpoint(find_checkpoint(run.initial))
         if other.model != preset.model:
             raise ValueError(f"{run.initial} is of another model: {other.model}; expected {preset.model}")
         model.load_state_dict(weights)
-    averaged = Kaleido(preset.model).to(device).eval().requires_grad_(False)
+    if preset.train.sharded and team.size > 1:
+        mesh = build_mesh(team.device)
+        shard_model(model, mesh, mixed=team.device != "cpu")
+        return Trained(model, build_average(model, mesh), build_sharded_optimizers(model, preset.train))
+    averaged = Kaleido(preset.model).to(team.device).eval().requires_grad_(False)
     averaged.load_state_dict(model.state_dict())
     return Trained(model, averaged, build_optimizers(model, preset.train))
 
@@ -101,9 +119,9 @@ class Loop:
     def __init__(self, preset: Preset, source: Source, run: Run, team: Team, trained: Trained) -> None:
         self.preset, self.source, self.team, self.trained = preset, source, team, trained
         self.inputs = build_inputs(preset.model, team.device)
-        self.weights: list[Tensor] = list(trained.model.parameters())
-        self.running: list[Tensor] = list(trained.averaged.parameters())
-        self.gradients = Gradients(self.weights)
+        self.weights, self.running = (local_parts(m.parameters()) for m in (trained.model, trained.averaged))
+        accumulate = ShardedGradients if is_sharded(trained.model) else Gradients
+        self.gradients: Accumulator = accumulate(list(trained.model.parameters()))
         self.loss = build_loss(trained.model, preset)
         self.stepper = build_stepper(self.loss, self.gradients, recorded=run.compiled and team.device != "cpu")
         self.noise = torch.Generator(team.device)
@@ -124,16 +142,14 @@ class Loop:
         loss = torch.zeros((), device=self.team.device)
         for tensors in self.draw(step, references):
             loss += self.stepper(tensors, references)
-        self.team.add_up(self.gradients.flat)
+        self.gradients.average(self.team, config.pieces)
         self.team.add_up(loss)
-        self.gradients.flat.div_(config.pieces)
         norms = self.gradients.clip(config.clip_norm)
         rate = learning_rate(config, progress, step)
         set_learning_rate(self.trained.optimizers, rate)
         for optimizer in self.trained.optimizers:
             optimizer.step()
-        with torch.no_grad():
-            torch._foreach_lerp_(self.running, self.weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
+        torch._foreach_lerp_(self.running, self.weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
         tokens = (stage.image_size // self.preset.model.patch) ** 2
         flops = 3 * stage.scenes * forward_flops(self.preset.model, references, views - references, tokens)
         return Step(loss / config.pieces, norms, stage.image_size, rate, flops)
@@ -184,13 +200,16 @@ def train(preset: Preset, source: Source, run: Run, report: Report = write_line,
     report = report if team.rank == 0 else lambda _: None
     if run.tensorboard and team.rank == 0:
         report = write_to_tensorboard(str(run.out / "tensorboard"), report)
-    trained, spent = build_trained(preset, run, team.device), Spent()
+    trained, spent = build_trained(preset, run, team), Spent()
     if state := find_state(run.out):
         spent, same_code = read_header(state, preset, source.describe())
         read_state(state, trained)
         report({"resumed": spent.steps, **({} if same_code else {"note": "the code has changed since"})})
     loop = Loop(preset, source, run, team, trained)
-    if run.compiled and team.device != "cpu":
+    compiled = run.compiled and team.device != "cpu"
+    if is_sharded(trained.model) or preset.train.recomputed:
+        wrap_blocks(trained.model, compiled=compiled, recomputed=preset.train.recomputed)
+    elif compiled:
         compile_blocks(trained.model)
     report({"parameters": count_parameters(trained.model), "device": run.device, "processes": team.size,
             "torch": torch.__version__})  # fmt: skip
@@ -209,17 +228,21 @@ def train(preset: Preset, source: Source, run: Run, report: Report = write_line,
             progress, asked = said[0], bool(said[1])
         if log.spent.steps % run.save_steps == 0 or progress >= 1 or asked:
             save(run, team, trained, preset, source, log.now)
-    if team.rank == 0 and not asked:
+    if not asked:
         finish(preset, source, run, team, trained, loop.inputs, log.now, report)
-    elif asked:
+    else:
         report({"stopped": log.spent.steps, "state": str(run.out), "next": "the same command goes on from here"})
     team.leave()
     return not asked
 
 
 def save(run: Run, team: Team, trained: Trained, preset: Preset, source: Source, spent: Spent) -> None:
+    """All processes together: the first one writes, the others hand it their rows."""
+    tensors = gather(name_tensors(trained))
     if team.rank == 0:
-        write_state(run.out, name_tensors(trained), preset, source.describe(), spent)
+        write_state(run.out, tensors, preset, source.describe(), spent)
+    else:
+        deque(tensors, maxlen=0)
 
 
 def finish(
@@ -233,7 +256,8 @@ def finish(
     report: Report,
 ) -> None:
     """Write the averaged weights with the card that says where they come from, then score them and add the scores to
-    the card: a run that is cut off while it scores keeps its weights. Nothing is done twice.
+    the card: a run that is cut off while it scores keeps its weights. Nothing is done twice. All processes together:
+    of a sharded average none can score alone.
     """
     card: dict[str, object] = {
         **source.describe(),
@@ -248,12 +272,16 @@ def finish(
     if is_finished(run.out, spent):
         report({"done": spent.steps, "weights": str(run.out)})
         return
-    averaged = trained.averaged.state_dict()
-    write_checkpoint(run.out, ((name, tensor.to(torch.bfloat16)) for name, tensor in averaged.items()), preset, card)
+    weights = ((name, tensor.to(torch.bfloat16)) for name, tensor in gather_weights(trained.averaged))
+    if team.rank == 0:
+        write_checkpoint(run.out, weights, preset, card)
+    else:
+        deque(weights, maxlen=0)
     scores = source.score(trained.averaged, inputs, preset, team.device)
     for row in scores:
         report({key: round(value, 2) for key, value in row.items()})
-    write_card(run.out, {**card, "held_out_psnr": scores})
+    if team.rank == 0:
+        write_card(run.out, {**card, "held_out_psnr": scores})
     report({"done": spent.steps, "weights": str(run.out)})
 
 
