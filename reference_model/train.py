@@ -33,7 +33,7 @@ from reference_model.gradients import Accumulator, Gradients
 from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, set_learning_rate
-from reference_model.parallel import Team, join_team
+from reference_model.parallel import Team, join_team, speaks
 from reference_model.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
 from reference_model.recording import Loss, StepTensors, build_stepper
 from reference_model.resuming import Trained, find_state, hash_code, name_tensors, read_header, read_state, write_state
@@ -85,10 +85,12 @@ def build_loss(model: nn.Module, preset: Preset) -> Loss:
 
 
 def compile_blocks(model: Kaleido) -> None:
-    """Compile block by block, since the whole model takes minutes."""
+    """Compile block by block, since the whole model takes minutes. Shapes are fixed, but for an encoder-decoder, whose
+    halves see another number of views at each split: fixed, each split would be compiled anew.
+    """
     torch._dynamo.config.cache_size_limit = 64
     for block in model.stack():
-        block.compile(dynamic=False)
+        block.compile(dynamic=len(model.encoder) > 0)
 
 
 def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
@@ -363,7 +365,7 @@ def main() -> None:
         preset = override(read_preset(args.preset), args.set)
         done = train(preset, WorldSource(args.photographs, device), run, stop=Stop())
     except (ValueError, FileNotFoundError) as error:
-        sys.exit(f"{error}")
+        sys.exit(f"{error}" if speaks() else 1)  # once: all processes fail alike
     sys.exit(0 if done else 130)
 
 
