@@ -246,6 +246,11 @@ class TrainConfig:
     view_pool: int = 1
     """How many times as many cameras a world has as a sequence takes."""
 
+    scale_jitter: float = 0.0
+    """How far the unit of a scene's normalised poses is drawn, as the natural logarithm of the largest factor (0.5: 0.6
+    to 1.65; a tenth of the scenes 0.05 to 1): what takes the wrong distance for 1 is then nothing new. 0: never. Video
+    has no unit. Ours."""
+
     pieces: int = 1
     """A step's scenes are drawn in so many pieces, and each process takes whole ones: the same run on as many GPUs as
     divide it, up to the rounding of sums."""
@@ -261,6 +266,8 @@ class TrainConfig:
         uneven = [stage.scenes for stage in self.stages if stage.scenes % self.pieces]
         if self.pieces < 1 or uneven:
             raise ValueError(f"{self.pieces} pieces a step: {uneven or 'none'} scenes do not divide into them")
+        if self.scale_jitter < 0:
+            raise ValueError(f"scale_jitter {self.scale_jitter}: expected 0 or more")
 
 
 @dataclass(frozen=True)
@@ -320,6 +327,9 @@ def small() -> Preset:
                 Stage(image_size=128, scenes=128, share=0.5),
             ),
             learning_rate=3e-3,
+            view_rule="mixed",
+            view_pool=2,
+            scale_jitter=0.5,
             pieces=2,
         ),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido
 from reference_model.positions import NORMALISATIONS
 from reference_model.recording import StepTensors
-from reference_model.view_sampling import sample_views
+from reference_model.view_sampling import draw_units, sample_views
 from reference_model.worlds import draw_batch
 from reference_model.worlds.cameras import Rig, build_intrinsics
 from reference_model.worlds.draws import select, to_device
@@ -91,6 +91,7 @@ class WorldStream:
     def __init__(self, preset: Preset, stage: int, piece: int, device: str, painting: Painting) -> None:
         config, self.stage, self.device, self.painting = preset.train, preset.train.stages[stage], device, painting
         self.views, self.rule = preset.model.max_views, "video" if self.stage.video else config.view_rule
+        self.jitter = 0.0 if self.stage.video else config.scale_jitter
         self.pool = self.views * (4 if self.stage.video else config.view_pool)
         self.normalise = NORMALISATIONS[preset.model.normalisation]
         self.seed = ((config.seed * 101 + stage) * 101 + piece) * 1_000_003
@@ -110,6 +111,8 @@ class WorldStream:
         index = sample_views(self.rule, rig.c2w, self.views, generator)
         rig = take_cameras(rig, index)
         poses, times = self.normalise(rig.c2w), torch.zeros(count, self.views)
+        if self.jitter:
+            poses = draw_units(poses, self.jitter, generator)
         if self.stage.video:
             poses, times = torch.eye(4).expand_as(poses), index.float()
         return to_device(Block(worlds, rig, poses, times), self.device)
