@@ -34,11 +34,12 @@ from reference_model.inputs import Inputs
 from reference_model.model import Kaleido
 from reference_model.positions import NORMALISATIONS, Normalisation, normalise_poses
 from reference_model.steps import StepViews, Stream
-from reference_model.view_sampling import sample_views
+from reference_model.view_sampling import draw_units, sample_views
 
 AHEAD = 2  # steps that are decoded before they are asked for
 CLIP = 4  # a clip has so many times the frames that a sequence takes, as the worlds' clips have
 
+UNIT = 1  # sets the draws of a unit apart from those of views
 FITS = ("centre", "random", "stretch")
 """How an image becomes a square. `centre`: scaled until its shorter side fits, then the centre; what protocols do
 (cover-crop) and where the worlds' principal points are. `random`: a window of the same size anywhere along the longer
@@ -272,9 +273,7 @@ class PosedSource:
     def load_sequence(self, ask: Ask, number: int, seed: tuple[int, ...]) -> ViewSequence:
         """Views of one scene, chosen by the seed."""
         scene = self.read_scene(number)
-        generator = torch.Generator().manual_seed(
-            int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1)
-        )
+        generator = seed_generator(seed)
         pool = draw_pool(len(scene.images), ask, self.span if scene.ordered else None, generator)
         poses = normalise_poses(torch.from_numpy(np.asarray(scene.c2w, np.float64)[pool])[None])
         index = sample_views(ask.rule, poses, ask.views, generator)[0].numpy()
@@ -366,6 +365,7 @@ class PosedStream:
         self.source, self.ask, self.device = source, Ask.of(preset, stage), device
         source.check_span(self.ask)
         self.normalise = NORMALISATIONS[preset.model.normalisation]
+        self.jitter = 0.0 if self.ask.video else preset.train.scale_jitter
         share = self.ask.scenes // preset.train.pieces
         self.slots = range(piece * share, (piece + 1) * share)
         self.waiting: dict[int, list[Future[ViewSequence]]] = {}
@@ -379,7 +379,19 @@ class PosedStream:
         for future in flatten(begun):  # of steps that are not asked for any more
             future.cancel()
         sequences = [future.result() for future in self.waiting.pop(step)]
-        return stack_sequences(sequences, self.normalise, video=self.ask.video, device=self.device)
+        views = stack_sequences(sequences, self.normalise, video=self.ask.video, device=self.device)
+        return views._replace(c2w=self.change_units(views.c2w, step)) if self.jitter else views
+
+    def change_units(self, c2w: Float[Tensor, "b v 4 4"], step: int) -> Float[Tensor, "b v 4 4"]:
+        """Each slot's poses in a unit of its own, whatever pieces the step is cut into."""
+        seeds = [(self.ask.seed, self.ask.stage, step, slot, UNIT) for slot in self.slots]
+        each = zip(c2w.split(1), map(seed_generator, seeds), strict=True)
+        return torch.cat([draw_units(one, self.jitter, generator) for one, generator in each])
+
+
+def seed_generator(seed: tuple[int, ...]) -> torch.Generator:
+    """A generator for each tuple of numbers."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
 
 
 def stack_sequences(sequences: list[ViewSequence], normalise: Normalisation, *, video: bool, device: str) -> StepViews:

@@ -100,9 +100,15 @@ def test_a_step_is_a_pure_function_of_its_number(source: Callable[..., PosedSour
     assert not same(source(fit="random").open(other, 0, 0, "cpu").step(0), in_turn[0])
 
 
-def test_pieces_are_the_step_cut(source: Callable[..., PosedSource]) -> None:
-    whole = source().open(posed_preset(), 1, 0, "cpu").step(5)
-    parts = [source().open(posed_preset(pieces=2), 1, piece, "cpu").step(5) for piece in range(2)]
+@pytest.mark.parametrize("jitter", [0.0, 0.5])
+def test_pieces_are_the_step_cut(source: Callable[..., PosedSource], jitter: float) -> None:
+    whole = source().open(posed_preset(scale_jitter=jitter), 1, 0, "cpu").step(5)
+    cut = posed_preset(scale_jitter=jitter, pieces=2)
+    parts = [source().open(cut, 1, piece, "cpu").step(5) for piece in range(2)]
+    usual = source().open(posed_preset(), 1, 0, "cpu").step(5)
+    factor = (whole.c2w[..., :3, 3].norm(dim=-1) / usual.c2w[..., :3, 3].norm(dim=-1)).mean(1)
+    assert torch.equal(whole.images, usual.images)
+    assert len(set(factor.tolist())) == (len(factor) if jitter else 1)
     assert same(StepViews(*(torch.cat(both) for both in zip(*parts, strict=True))), whole)
 
 
