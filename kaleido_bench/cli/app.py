@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 from kaleido_bench import __version__
-from kaleido_bench.cli import doctor, import_split, lint, listing, metrics, predict, run, score, show, table, weights
+from kaleido_bench.cli import (
+    doctor,
+    import_split,
+    lint,
+    listing,
+    metrics,
+    predict,
+    run,
+    score,
+    show,
+    table,
+    train,
+    weights,
+)
 from kaleido_bench.cli.failures import OneLineGroup, ends_cleanly
 
 
@@ -33,6 +46,7 @@ def build_app() -> typer.Typer:
     app.command("import-split")(ends_cleanly(import_split.import_split))
     app.add_typer(metrics.build_metrics_app(), name="metrics")
     app.add_typer(weights.build_weights_app(), name="weights")
+    app.command("train")(ends_cleanly(train.train))
     app.command("doctor")(ends_cleanly(doctor.doctor))
     return app
 

@@ -74,7 +74,7 @@ def find_differences(run: Run, result: Result, rows: Sequence[Row]) -> Iterator[
     yield from _compare("convention.hash", plain["convention"]["hash"], convention.hash)
     yield from _compare("model", plain["model"], describe_model(run.record).model_dump(mode="json"))
     yield from _compare("psnr_cap", result.psnr_cap, fill_unset(convention).view_psnr_cap)
-    yield from _compare("notes", plain["notes"], list(list_notes(loaded, convention)))
+    yield from _compare("notes", plain["notes"], list(list_notes(run.record, loaded, convention)))
     yield from _find_metrics(result, convention, loaded)
     reduced = reduce_scores(rows, loaded, convention, result.metrics, complete=result.complete)
     again = result.model_copy(update=reduced._asdict()).model_dump(mode="json")

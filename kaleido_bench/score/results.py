@@ -197,7 +197,10 @@ class Result(Record):
         default=None, description="over scene -> view -> sha256 of its mask file; null where no metric looked at one"
     )
     psnr_views_excluded: int = Field(default=0, description="views whose PSNR is infinite and left its mean")
-    notes: tuple[str, ...] = Field(default=(), description="what the convention leaves unset or does not define")
+    notes: tuple[str, ...] = Field(
+        default=(),
+        description="what the convention leaves unset or does not define; that the model was trained on the data set",
+    )
     deterministic: bool = Field(
         default=False, description="the protocol asks for several samples, and one counts since all are alike"
     )
@@ -244,7 +247,7 @@ def build_result(
         truths_sha256=sha256_hex(canonical_json(scores.truths)),
         masks_sha256=sha256_hex(canonical_json(scores.masks)) if scores.masks else None,
         psnr_views_excluded=reduced.psnr_views_excluded,
-        notes=list_notes(loaded, convention),
+        notes=list_notes(record, loaded, convention),
         deterministic=deterministic and loaded.protocol.samples > 1,
         sample_means=reduced.sample_means,
     )
@@ -415,11 +418,16 @@ def _find_status(metric: str, scores: Scores) -> MetricStatus:
     return "no masks" if metric in scores.masks_missing else "scored"
 
 
-def list_notes(loaded: LoadedProtocol, convention: Convention) -> tuple[str, ...]:
-    """What is said beside every number: what the convention leaves unset, and what it does not define."""
+def list_notes(record: RunRecord, loaded: LoadedProtocol, convention: Convention) -> tuple[str, ...]:
+    """What is said beside every number: what the convention leaves unset, what it does not define, and that the model
+    has seen the data set.
+    """
     asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
     undefined = [f"{convention.name}: {name} is not defined by it" for name in asked if name not in convention.metrics]
-    return (*list_caveats(convention), *undefined)
+    data_set = loaded.protocol.dataset.name
+    seen = data_set in (record.adapter.training_data or ())
+    trained = [f"{record.model}: trained on {data_set}, this protocol's data set: not zero-shot"] if seen else []
+    return (*list_caveats(convention), *undefined, *trained)
 
 
 def _count(planned: Sequence[WorkItem], scores: Scores) -> Counts:
