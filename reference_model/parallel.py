@@ -21,8 +21,8 @@ class Team(NamedTuple):
         """This process' share of a step's pieces. ValueError where they do not divide."""
         if pieces % self.size:
             raise ValueError(
-                f"{pieces} pieces a step among {self.size} processes: expected a multiple; "
-                f"--set train.pieces={self.size}, or start {pieces} processes"
+                f"pieces={pieces} a step among {self.size} processes: expected a multiple; "
+                f"--set train.pieces={self.size}, or start as many processes as divide {pieces}"
             )
         share = pieces // self.size
         return range(self.rank * share, (self.rank + 1) * share)
@@ -45,18 +45,24 @@ class Team(NamedTuple):
             dist.destroy_process_group()
 
 
+def speaks() -> bool:
+    """Whether this process is the one of its team that talks to the user."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def join_team(device: str) -> Team:
     """The team that torchrun's environment names; without it, this process alone. `cuda` becomes the process' own GPU.
 
-    Raises ValueError where there are fewer GPUs than processes.
+    Raises ValueError, in all processes, where there are fewer GPUs than processes.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Team(0, 1, device)
     rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", os.environ["RANK"]))
     if device.startswith("cuda"):
-        if local >= torch.cuda.device_count():
-            raise ValueError(f"process {local + 1} of {size} here, and {torch.cuda.device_count()} GPUs: start fewer")
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", local + 1))
+        if here > torch.cuda.device_count():
+            raise ValueError(f"{here} processes on a machine of {torch.cuda.device_count()} GPUs: start fewer")
         torch.cuda.set_device(local)
         device = f"cuda:{local}"
     if not dist.is_initialized():
