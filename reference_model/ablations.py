@@ -58,12 +58,12 @@ def change(
 
 
 def shorten(preset: Preset, *, size: int, views: int, flops: float) -> Preset:
-    """The preset for a short run on worlds alone: one stage of images of this size, whose steps hold about as many
-    views as the preset's smallest stage does, and a warm-up over at most a tenth of what so many model FLOPs are in
-    steps.
+    """The preset for a short run on worlds alone, on one device: one stage of images of this size, whose steps hold
+    about as many views as one piece of the preset's smallest stage does, and a warm-up over at most a tenth of what so
+    many model FLOPs are in steps.
     """
     stage = min((x for x in preset.train.stages if not x.video), key=lambda x: x.image_size)
-    scenes = max(1, round(stage.scenes * preset.model.max_views / views))
+    scenes = max(1, round(stage.scenes // preset.train.pieces * preset.model.max_views / views))
     if scenes > 8:
         scenes = 8 * round(scenes / 8)
     model = dataclasses.replace(preset.model, image_size=size, max_views=views)
@@ -177,17 +177,24 @@ def build_extra(preset: Preset) -> list[Ablation]:
     def against(name: str, question: str, other: Preset) -> Ablation:
         return Ablation(name, "extra", question, preset, other, "")
 
+    def at_rate(other: float) -> Ablation:
+        return against(f"rate-{other:g}", f"rate {rate:g} or {other:g}", change(preset, train={"learning_rate": other}))
+
     stages = tuple(dataclasses.replace(stage, scenes=max(stage.scenes // 2, 1)) for stage in preset.train.stages)
-    rate, mean = preset.train.learning_rate, preset.flow.logit_mean
+    rate, mean, rule = preset.train.learning_rate, preset.flow.logit_mean, preset.train.view_rule
+    plain = {"view_rule": "given", "view_pool": 1} if rule != "given" else {"view_rule": "orbit", "view_pool": 2}
+    rates = [at_rate(other) for other in (8e-3, 4e-3, 2e-3) if other != rate]
     pairs = [
         against("noise", "levels as drawn or half at pure noise", change(preset, flow={"pure_noise": 0.5})),
-        against("rate-2x", f"rate {rate:g} or {2 * rate:g}", change(preset, train={"learning_rate": 2 * rate})),
+        rates[0],
         against("batch", "a batch or half of it in twice the steps", change(preset, train={"stages": stages})),
         against("weight", "the velocity's loss or the clean image's", change(preset, flow={"min_t": 1.0})),
-        against("rate-4x", f"rate {rate:g} or {4 * rate:g}", change(preset, train={"learning_rate": 4 * rate})),
+        *rates[1:2],
         against("mean", f"a bias of {mean:g} or {mean + 0.8:g}", change(preset, flow={"logit_mean": mean + 0.8})),
-        against("views", "views as given or far apart", change(preset, train={"view_rule": "orbit", "view_pool": 2})),
+        against("views", f"views {rule} or {plain['view_rule']}", change(preset, train=plain)),
     ]  # fmt: skip
+    if preset.train.scale_jitter:
+        pairs.append(against("unit", "a drawn unit or one", change(preset, train={"scale_jitter": 0.0})))
     if preset.model.heads % 4 == 0:
-        pairs.insert(-1, against("depth", "wide or deep and narrow", reshape(preset)))
-    return pairs
+        pairs.append(against("depth", "wide or deep and narrow", reshape(preset)))
+    return [*pairs, *rates[2:]]

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
-from reference_model.ablations import Ablation, build_ablations
+from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
 from reference_model.config import PRESETS, Preset, medium, small, smoke
+from reference_model.flops import forward_flops
 from reference_model.flow import build_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
@@ -48,14 +49,11 @@ def test_ten_groups_each_differ_in_what_they_say_alone(name: str) -> None:
         assert FIELDS[ablation.group] <= found <= FIELDS[ablation.group] | extra, ablation.name
 
 
-def at_64_px(preset: Preset) -> Preset:
-    """For short runs: one stage, at the size of the smallest."""
-    stage = dataclasses.replace(preset.train.stages[-1], image_size=64, share=1.0)
-    model = dataclasses.replace(preset.model, image_size=64)
-    return dataclasses.replace(preset, model=model, train=dataclasses.replace(preset.train, stages=(stage,)))
+def short(preset: Preset, flops: float = 4e15) -> Preset:
+    return shorten(preset, size=64, views=10, flops=flops)
 
 
-@pytest.mark.parametrize("preset", [small(), medium(), at_64_px(small())], ids=["small", "medium", "small at 64 px"])
+@pytest.mark.parametrize("preset", [small(), medium(), short(small())], ids=["small", "medium", "small at 64 px"])
 def test_windows_are_cut_at_every_stage(preset: Preset) -> None:
     ablation = next(x for x in build_ablations(preset) if x.group == "iii")
     for stage in preset.train.stages:
@@ -116,3 +114,43 @@ def test_video_shares_the_time_and_hides_the_cameras(worlds: WorldSource) -> Non
     scenes = video.train.stages[0].scenes
     assert torch.equal(drawn.c2w, torch.eye(4).expand(scenes, 4, 4, 4))
     assert drawn.times.diff(dim=1).abs().min() >= 1  # frames of different times
+
+
+def count(preset: Preset) -> int:
+    with torch.device("meta"):
+        return count_parameters(Kaleido(preset.model))
+
+
+def test_extra_pairs_change_one_thing_of_the_preset() -> None:
+    base = short(small())
+    pairs = build_extra(base)
+    assert len({pair.group for pair in pairs}) == len(pairs)
+    for pair in pairs:
+        assert pair.ours == base and pair.other != base and not pair.sign
+        shape = {"width", "depth", "heads", "kv_heads", "mlp_width"}
+        assert len(differences(pair.ours, pair.other) - shape) == {"depth": 0, "views": 2}.get(pair.group, 1)
+        assert abs(count(pair.other) - count(base)) < 0.05 * count(base)
+    assert "depth" not in {pair.group for pair in build_extra(short(smoke()))}  # two heads cannot be narrowed
+
+
+def test_the_pair_that_halves_the_batch_takes_twice_the_steps() -> None:
+    pair = next(pair for pair in build_extra(short(small())) if pair.group == "batch")
+    assert pair.ours.train.stages[0].scenes == 2 * pair.other.train.stages[0].scenes
+
+
+@pytest.mark.parametrize("name", ["small", "medium", "smoke"])
+def test_a_short_run_holds_the_views_of_a_step_and_warms_up_in_a_tenth(name: str) -> None:
+    preset = PRESETS[name]()
+    before = min((x for x in preset.train.stages if not x.video), key=lambda x: x.image_size)
+    held, found = before.scenes // preset.train.pieces * preset.model.max_views, short(preset, flops=1e14)
+    (stage,) = found.train.stages
+    assert stage.scenes * 10 == pytest.approx(held, rel=0.12, abs=5)
+    assert not stage.video and found.train.pieces == 1
+    steps = 1e14 / (3 * stage.scenes * forward_flops(found.model, 3, 7, 64))
+    assert found.train.warmup_steps <= max(0.11 * steps, 1) and found.model.image_size == stage.image_size == 64
+
+
+def test_pairs_name_their_sides_and_what_is_reported_of_images() -> None:
+    for pair in build_ablations(small()):
+        assert all(pair.sides) and " or ".join(pair.sides) == pair.question
+        assert pair.sign == (1 if pair.group in {"i", "ii", "viii", "x"} else 0)
