@@ -18,6 +18,7 @@ from reference_model.attention import (
     Gains,
     KeyValues,
     Past,
+    Room,
     Window,
     attend_across,
     attend_windows,
@@ -28,7 +29,7 @@ from reference_model.attention import (
     restore_output,
 )
 from reference_model.config import ModelConfig
-from reference_model.kernels import action
+from reference_model.kernels import across, action, stream
 from reference_model.positions import Actions
 
 MODULATIONS = 9  # shift, scale and gate for each of the three layers of a block
@@ -59,8 +60,11 @@ class Attention(nn.Module):
     def gains(self) -> Gains | None:
         return None if self.q_gain is None or self.k_gain is None else Gains(self.q_gain, self.k_gain)
 
+    def pack(self, x: Float[Tensor, "b v n d"]) -> Float[Tensor, "b v n hkv c"]:
+        return self.qkv(x).unflatten(-1, (-1, self.qkv.in_features // self.heads))
+
     def project(self, x: Float[Tensor, "b v n d"], actions: Actions) -> QKV:
-        packed = self.qkv(x).unflatten(-1, (-1, self.qkv.in_features // self.heads))
+        packed = self.pack(x)
         if action.takes(self.fused, packed):
             return QKV(*action.prepare_qkv(packed, self.heads, self.q_gain, self.k_gain, actions))
         return prepare_qkv(packed, self.heads, self.gains, actions)
@@ -82,6 +86,8 @@ class SpatialAttention(Attention):
 class TemporalAttention(Attention):
     """Across views, in windows where there are any."""
 
+    joint = True  # the fused way takes attention with what stands around it (kernels.across)
+
     def forward(
         self,
         x: Float[Tensor, "b v n d"],
@@ -91,15 +97,29 @@ class TemporalAttention(Attention):
         past: Past | None = None,
     ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
         """The layer's output, and the keys and values of x. With `past`, x are targets and `references` is 0."""
-        q, k, v = self.project(x, actions)
-        own = KeyValues(k, v)
-        if past is not None:
-            k, v = join_past(past, own)
+        if self.joint and window is None and past is None and action.takes(self.fused, x):
+            packed = self.pack(x)
+            out, k, v = across.attend_packed(packed, self.heads, self.q_gain, self.k_gain, actions, references)  # pyright: ignore[reportCallIssue]
+            return self.out(out.flatten(-2)), KeyValues(k, v)
+        q, k, v, own = self.recall(x, actions, past)
         if window is None:
             out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
         else:
             out = attend_windows(q, k, v, references, window)
         return self.gather(out, actions), own
+
+    def recall(
+        self, x: Float[Tensor, "b v n d"], actions: Actions, past: Past | None
+    ) -> tuple[Tensor, Tensor, Tensor, KeyValues]:
+        """q of x, and k and v of what is past and of x; and those of x alone."""
+        if self.joint and isinstance(past, Room) and action.takes(self.fused, x):
+            q, k, v = across.prepare_room(self.pack(x), self.heads, self.q_gain, self.k_gain, actions, past)  # pyright: ignore[reportCallIssue]
+            return q, k, v, KeyValues(k[:, past.filled :], v[:, past.filled :])
+        q, k, v = self.project(x, actions)
+        own = KeyValues(k, v)
+        if past is not None:
+            k, v = join_past(past, own)
+        return q, k, v, own
 
 
 class FeedForward(nn.Module):
@@ -108,11 +128,15 @@ class FeedForward(nn.Module):
         self.gated = config.mlp == "swiglu"
         self.up = nn.Linear(config.width, (2 if self.gated else 1) * config.mlp_width, bias=False)
         self.down = nn.Linear(config.mlp_width, config.width, bias=False)
+        self.fused = action.fused_device()
 
     def forward(self, x: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        up = self.up(x)
         if not self.gated:
-            return self.down(F.gelu(self.up(x)))
-        gate, value = self.up(x).chunk(2, dim=-1)
+            return self.down(F.gelu(up))
+        if action.takes(self.fused, up):
+            return self.down(stream.swiglu(up))
+        gate, value = up.chunk(2, dim=-1)
         return self.down(F.silu(gate) * value)
 
 
@@ -127,6 +151,7 @@ class Block(nn.Module):
         self.grid = config.window_rule == "grid" or (config.window_rule == "alternate" and number % 2 == 1)
         self.modulate = nn.Linear(config.width, MODULATIONS * config.width) if config.modulation == "block" else None
         self.table = nn.Parameter(torch.zeros(MODULATIONS, config.width))
+        self.fused = action.fused_device()
 
     def forward(
         self,
@@ -144,9 +169,29 @@ class Block(nn.Module):
         """
         if self.modulate is not None:
             modulation = self.modulate(modulation).unflatten(-1, (MODULATIONS, -1))
-        m = (modulation + self.table).to(x.dtype)[:, :, None].unbind(-2)  # nine of b v 1 d: shift, scale, gate, thrice
-        x = x + m[2] * self.spatial(normalise(x) * (1 + m[1]) + m[0], places.within)
+        m = (modulation + self.table).to(x.dtype)  # b v nine d: shift, scale, gate, thrice
         window = places.grid if self.grid else places.local
+        if action.takes(self.fused, x):
+            return self.forward_fused(x, m, places, window, references, past)
+        m = m[:, :, None].unbind(-2)  # of b v 1 d
+        x = x + m[2] * self.spatial(normalise(x) * (1 + m[1]) + m[0], places.within)
         out, kept = self.temporal(normalise(x) * (1 + m[4]) + m[3], places.across, window, references, past)
         x = x + m[5] * out
         return x + m[8] * self.mlp(normalise(x) * (1 + m[7]) + m[6]), kept
+
+    def forward_fused(
+        self,
+        x: Float[Tensor, "b v n d"],
+        modulation: Float[Tensor, "b v nine d"],
+        places: Places,
+        window: Window | None,
+        references: Tensor,
+        past: Past | None,
+    ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
+        """The same lines, each sum with the norm that follows it in one pass."""
+        m = modulation.unbind(-2)
+        out = self.spatial(stream.normalise(x, m[1], m[0]), places.within)
+        x, read = stream.add_normalise(x, out, m[2], m[4], m[3])
+        out, kept = self.temporal(read, places.across, window, references, past)
+        x, read = stream.add_normalise(x, out, m[5], m[7], m[6])
+        return stream.add(x, self.mlp(read), m[8]), kept

@@ -357,7 +357,10 @@ def test_sums_norms_and_gates_are_their_plain_twins(patches: int, width: int) ->
     weights = [torch.randn(y.shape, generator=generator).to(DEVICE) for y in plain()]
     for got, expected, weight in zip(fused(), plain(), weights, strict=True):
         assert relative(got.detach(), expected.detach()) < 1e-6
-        pair = [torch.autograd.grad((y * weight).sum(), (x, branch, table), allow_unused=True) for y in (got, expected)]
+        pair = [
+            torch.autograd.grad((y * weight).sum(), (x, branch, table), allow_unused=True, retain_graph=True)
+            for y in (got, expected)
+        ]
         for a, b in zip(*pair, strict=True):
             assert a is None if b is None else relative(a, b) < 2e-6
     both = [
