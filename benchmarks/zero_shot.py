@@ -1,12 +1,12 @@
 """What a trained reference model shows on data that it never saw, held to the bars set for it.
 
-    python benchmarks/zero_shot.py kaleido@FOLDER --data DIR --out DIR [--renders DIR] [--many 2]
+    python benchmarks/zero_shot.py kaleido@FOLDER --data DIR --out DIR [--packed worlds-*.tar]
 
 Everything is predicted and scored by kbench, `nearest` beside the model, under kbench-v1; this script writes the
 protocols that do not ship, calls `kbench run`, and reads the results. Called again it makes what is missing.
 
 - worlds: held-out procedural scenes (`zero_shot_worlds.py`), 1 to 10 references; 1, 2, 4, 8, 25 steps; targets that
-  leave the references' orbit. With `--renders` from that script's own run on a GPU they are scored, not predicted.
+  leave the references' orbit. With `--packed`, what that script made on a GPU is scored; else it is predicted here.
 - scanned objects: gso_toy and YCB's meshes (`scanned_meshes.py`), 3 references, on white.
 - lego: NeRF-Synthetic, 5 references of the training views, 8 of the official test views.
 - photographs: every real scene of protocols/real, their cases with 3 references. The bar is over `NAMED`.
@@ -19,6 +19,7 @@ on the held-out worlds, by PSNR, before a real image is looked at.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import subprocess
 import sys
@@ -36,7 +37,16 @@ from scanned_meshes import REFERENCES as MESH_REFERENCES  # noqa: E402
 from scanned_meshes import TARGETS as MESH_TARGETS  # noqa: E402
 from scanned_meshes import write_objects  # noqa: E402
 from zero_shot_pictures import draw_curves, draw_sheets  # noqa: E402
-from zero_shot_worlds import MANY_COUNTS, MOVES, STEPS, ask_orbits, ask_worlds, move_of  # noqa: E402
+from zero_shot_worlds import (  # noqa: E402
+    MANY_COUNTS,
+    MOVES,
+    SIZE,
+    STEPS,
+    ask_orbits,
+    ask_worlds,
+    move_of,
+    unpack_parts,
+)
 
 from kaleido_bench.authoring import freeze_protocol, pin_views, write_protocol  # noqa: E402
 from kaleido_bench.cases import Case  # noqa: E402
@@ -45,6 +55,7 @@ from kaleido_bench.predict.adapters import label_model, resolve_model  # noqa: E
 from kaleido_bench.protocol import load_protocol  # noqa: E402
 from kaleido_bench.score.results import load_result  # noqa: E402
 from kaleido_bench.score.rows import read_rows  # noqa: E402
+from reference_model.checkpoint import find_checkpoint, hash_checkpoint  # noqa: E402
 
 METRICS = ("psnr", "ssim", "lpips-alex")
 NAMED = ("fox", "llff_fern", "llff_flower", "dtu_scan24", "strecha_castle_p30", "strecha_fountain_p11")
@@ -76,7 +87,7 @@ def describe_protocol(
         "dataset": {"name": name.replace("/", "-"), "reader": "transforms", "root": root, "revision": "as at hand"},
         "reference_counts": list(counts),
         "preparation": {
-            "size": [128, 128],
+            "size": [SIZE, SIZE],
             "fit": "cover-crop",
             "filter": "lanczos",
             "antialias": True,
@@ -365,7 +376,7 @@ def hold_to_bars(lines: Sequence[Line], moves: Sequence[tuple[str, str, float, f
             bars.append(Bar("photographs, 3 references: over nearest", line.method, 2, line.gain, "dB"))
     curve = [line.psnr for line in lines if line.data == "held-out worlds" and line.method == "1 step"]
     if len(curve) == 10:
-        worst = min(later - sooner for sooner, later in zip(curve, curve[1:], strict=False))
+        worst = min(later - sooner for sooner, later in itertools.pairwise(curve))
         bars.append(Bar("1 to 10 references: the smallest rise", "1 step", 0, worst, "dB"))
     for method in dict.fromkeys(name for _, name, _, _ in moves if name != "nearest"):
         gain = min(over for _, name, _, over in moves if name == method)
@@ -429,6 +440,18 @@ def run_worlds(bench: Bench, model: str, renders: Path | None, steps: Sequence[i
     return settings
 
 
+def find_renders(out: Path, model: str) -> Path | None:
+    """out/renders, if what zero_shot_worlds.py wrote there is of these weights. SystemExit where it is of others."""
+    note = out / "renders" / "weights.txt"
+    if not note.is_file():
+        return None
+    found = note.read_text().strip()
+    expected = hash_checkpoint(find_checkpoint(resolve_model(model).variant or ""))
+    if found != expected:
+        raise SystemExit(f"{note}: answers of weights {found[:12]}; {model} is {expected[:12]}: give another --out")
+    return note.parent
+
+
 def run_real(bench: Bench, model: str, many: int | None) -> list[Setting]:
     """1 step everywhere; the best of many at 128 px."""
     own = Ask(tuple(str(bench.out / "protocols" / f"{name}.yaml") for name in (SCANNED, LEGO_5, PHOTOGRAPHS)))
@@ -450,8 +473,8 @@ class Report(NamedTuple):
 
 def write_report(bench: Bench, model: str, worlds: Sequence[Setting], real: Sequence[Setting]) -> Report:
     """report.json and report.md."""
-    settings = {name: real for name in (SCANNED, LEGO_5, PHOTOGRAPHS)}
-    settings |= {name: worlds for name in (WORLDS, ORBITS)}
+    settings = dict.fromkeys((SCANNED, LEGO_5, PHOTOGRAPHS), real)
+    settings |= dict.fromkeys((WORLDS, ORBITS), worlds)
     settings |= {name: real[:1] for ask in SHIPPED for name in ask.protocols}
     meshes = sorted(path.parent.name for path in (bench.out / "data" / "scanned").glob("*/transforms.json"))
     lines = tabulate(bench, list_groups(range(1, 11), [name for name in meshes if name != GSO]), settings)
@@ -473,9 +496,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("model", help="kaleido@FOLDER, or kaleido@tiny")
     parser.add_argument("--data", type=Path, help="KBENCH_DATA with scenes/ and meshes/ycb/; without it: worlds alone")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--renders", type=Path, help="renders/ of zero_shot_worlds.py; its scenes are in --out")
-    parser.add_argument("--worlds", type=int, default=12)
-    parser.add_argument("--orbits", type=int, default=6)
+    parser.add_argument("--packed", type=Path, nargs="+", default=[], help="worlds-N.tar of zero_shot_worlds.py")
+    parser.add_argument("--worlds", type=int, help="held-out scenes; default: those that are there, or 12")
+    parser.add_argument("--orbits", type=int, help="likewise; or 6")
     parser.add_argument("--steps", default=",".join(map(str, STEPS)))
     parser.add_argument("--many-counts", default=",".join(map(str, MANY_COUNTS)), help="references under many steps")
     parser.add_argument("--many", type=int, help="steps on real data beside 1; default: the best on held-out worlds")
@@ -483,14 +506,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
     bench = Bench(options.out.resolve(), options.device, options.workers)
-    scenes = bench.out / "data" / "worlds"
+    bench.out.mkdir(parents=True, exist_ok=True)
+    unpack_parts(options.packed, bench.out)
+    scenes, renders = bench.out / "data" / "worlds", find_renders(bench.out, options.model)
     if not scenes.is_dir():
         command = [sys.executable, str(HERE / "zero_shot_worlds.py"), "tiny", "--out", str(bench.out), "--steps", ""]
-        subprocess.run([*command, "--worlds", str(options.worlds), "--orbits", str(options.orbits)], check=True)
-    counted = [len(list(scenes.glob(f"{kind}-*/transforms.json"))) for kind in ("world", "orbit")]
-    write_worlds(bench.out, min(counted[0], options.worlds), min(counted[1], options.orbits))
+        wanted = ["--worlds", str(options.worlds or 12), "--orbits", str(options.orbits or 6)]
+        subprocess.run([*command, *wanted], check=True)
+    there = [len(list(scenes.glob(f"{kind}-*/transforms.json"))) for kind in ("world", "orbit")]
+    write_worlds(bench.out, min(options.worlds or there[0], there[0]), min(options.orbits or there[1], there[1]))
     steps = [int(number) for number in options.steps.split(",")]
-    worlds = run_worlds(bench, options.model, options.renders, steps, options.many_counts)
+    worlds = run_worlds(bench, options.model, renders, steps, options.many_counts)
     report, real = write_report(bench, options.model, worlds, ()), []
     if options.data is not None:
         link(bench.out / "data" / "scenes", options.data / "scenes")
@@ -500,7 +526,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         real = run_real(bench, options.model, options.many or choose_many(report.lines))
         report = write_report(bench, options.model, worlds, real)
     draw_curves(bench.out, [line._asdict() for line in report.lines])
-    draw_sheets(bench.out, {WORLDS: worlds, ORBITS: worlds, **{name: real for name in (SCANNED, LEGO_5, PHOTOGRAPHS)}})
+    shown = dict.fromkeys((WORLDS, ORBITS), worlds) | dict.fromkeys((SCANNED, LEGO_5, PHOTOGRAPHS), real)
+    draw_sheets(bench.out, shown)
     print((bench.out / "report.md").read_text())
 
 

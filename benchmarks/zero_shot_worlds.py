@@ -1,11 +1,11 @@
 """Held-out worlds to judge a model on: the scenes, the questions about them, and a model's answers as files.
 
-    python benchmarks/zero_shot_worlds.py MODEL --out DIR [--device cuda] [--photographs FILE] [--worlds 32] [--orbits 12]
+    python benchmarks/zero_shot_worlds.py MODEL --out DIR [--device cuda] [--photographs FILE] [--pack DIR]
 
 Needs reference_model alone, so that the answers can be made on a machine with a GPU and nothing else. What it writes:
-`data/worlds/<scene>` (images and transforms.json), `renders/<steps>/<case>/<view>.png`, and `renders-N.tar` with the
-same, in parts of at most 15 MiB. `benchmarks/zero_shot.py --renders` has kbench score them; the PSNR printed here is
-a first look. The same call goes on where an interrupted one stopped.
+`data/worlds/<scene>` (images and transforms.json) and `renders/steps-N/<case>/<view>.png`; with `--pack` both as
+`worlds-N.tar`, in parts of at most 15 MiB, for `benchmarks/zero_shot.py --packed`, which has kbench score them. The
+PSNR printed here is a first look. The same call goes on where an interrupted one stopped.
 
 Two sets. `world-NN`: worlds as in training, with other seeds, 14 cameras in random order; the last 4 are targets, the
 first r references, for every r from 1 to 10. `orbit-NN`: 5 references on one orbit, 72 degrees apart, and 12 targets
@@ -35,7 +35,7 @@ from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.kernels.rendering import choose_renderer
 from reference_model.sampler import Sampling
 from reference_model.worlds import draw_batch, to_device
-from reference_model.worlds.cameras import Rig, build_intrinsics, look_at, spherical
+from reference_model.worlds.cameras import Rig, look_at, spherical
 from reference_model.worlds.draws import Draw
 from reference_model.worlds.export import OPENGL_FROM_OPENCV, write_scene
 from reference_model.worlds.photographs import Photographs, load_photographs
@@ -239,29 +239,53 @@ def write_answers(
             for path, image in zip(paths, answer(loaded, scene, question, steps), strict=True):
                 pixels = (image.permute(1, 2, 0) * 255).round().clamp(0, 255).byte().numpy()
                 half = path.with_suffix(".part")
-                Image.fromarray(pixels).save(half, format="PNG", optimize=True)
+                Image.fromarray(pixels).save(half, format="PNG")
                 half.rename(path)
         made = np.stack([np.asarray(Image.open(path), np.float32) / 255 for path in paths])
         truth = scene.images[[int(view) for view in question.targets]]
         yield Answered(question, steps, psnr(torch.from_numpy(made).permute(0, 3, 1, 2), truth).mean().item())
 
 
-def pack_renders(out: Path) -> list[Path]:
-    """renders-N.tar beside renders/, each below PART_BYTES."""
-    parts: list[Path] = []
-    room, archive = 0, None
-    for path in sorted((out / "renders").rglob("*.png")):
-        need = path.stat().st_size // 512 * 512 + 1024 + 512
-        if archive is None or need > room:
-            if archive is not None:
-                archive.close()
-            parts.append(out / f"renders-{len(parts) + 1}.tar")
-            archive, room = tarfile.open(parts[-1], "w", format=tarfile.USTAR_FORMAT), PART_BYTES - 10240
-        archive.add(path, path.relative_to(out).as_posix())
+def claim_renders(folder: Path, loaded: LoadedModel) -> None:
+    """Say whose answers lie in a folder. ValueError where they are those of other weights."""
+    note = folder / "weights.txt"
+    if note.is_file() and note.read_text().strip() != loaded.weights_sha256:
+        raise ValueError(f"{folder} holds answers of other weights ({note.read_text()[:12]}...): give another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    note.write_text(loaded.weights_sha256 + "\n")
+
+
+def share_out(paths: Sequence[Path], most: int) -> list[list[Path]]:
+    """Files in order, in parts that hold at most so many bytes as a tar archive."""
+    parts: list[list[Path]] = []
+    room = 0
+    for path in paths:
+        need = 512 + -(-path.stat().st_size // 512) * 512
+        if need > room:
+            parts.append([])
+            room = most - 10240  # its end, and a whole block
+        parts[-1].append(path)
         room -= need
-    if archive is not None:
-        archive.close()
     return parts
+
+
+def pack_parts(out: Path, folder: Path) -> list[Path]:
+    """Scenes and answers as worlds-N.tar, each below PART_BYTES."""
+    files = sorted(path for name in ("data/worlds", "renders") for path in (out / name).rglob("*") if path.is_file())
+    packed: list[Path] = []
+    for number, paths in enumerate(share_out(files, PART_BYTES), start=1):
+        packed.append(folder / f"worlds-{number}.tar")
+        with tarfile.open(packed[-1], "w", format=tarfile.USTAR_FORMAT) as archive:
+            for path in paths:
+                archive.add(path, path.relative_to(out).as_posix())
+    return packed
+
+
+def unpack_parts(parts: Sequence[Path], out: Path) -> None:
+    """The inverse."""
+    for part in parts:
+        with tarfile.open(part) as archive:
+            archive.extractall(out, filter="data")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -270,10 +294,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--photographs", type=Path, help="the packed ones, where scikit-image is not installed")
-    parser.add_argument("--worlds", type=int, default=32)
-    parser.add_argument("--orbits", type=int, default=12)
+    parser.add_argument("--worlds", type=int, default=24)
+    parser.add_argument("--orbits", type=int, default=10)
     parser.add_argument("--steps", default=",".join(map(str, STEPS)), help="empty: the scenes alone")
-    parser.add_argument("--pack", type=Path, help="write renders-N.tar into this folder")
+    parser.add_argument("--pack", type=Path, help="write all of it as worlds-N.tar into this folder")
     options = parser.parse_args(arguments)
     scenes, begun = options.out / "data" / "worlds", time.monotonic()
     photographs = load_photographs(options.photographs)
@@ -286,6 +310,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.steps:
         return
     loaded = load_model(options.model, options.device)
+    claim_renders(options.out / "renders", loaded)
     for steps in map(int, options.steps.split(",")):
         found: dict[str, list[float]] = {}
         questions = list_questions(options.worlds, options.orbits, steps)
@@ -295,8 +320,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         table = {name: round(fmean(values), 2) for name, values in found.items()}
         print(json.dumps({"steps": steps, "seconds": round(time.monotonic() - begun, 1), "psnr": table}), flush=True)
     if options.pack:
-        for part in pack_renders(options.out):
-            part.rename(options.pack / part.name)
+        print(", ".join(part.name for part in pack_parts(options.out, options.pack)))
 
 
 if __name__ == "__main__":
