@@ -43,7 +43,7 @@ def wrap_blocks(model: Kaleido, *, compiled: bool, recomputed: bool) -> None:
     for block in model.stack():
         if compiled:
             torch._dynamo.config.cache_size_limit = 64
-            block.forward = torch.compile(block.forward, dynamic=False)
+            block.forward = torch.compile(block.forward, dynamic=len(model.encoder) > 0)  # as train.compile_blocks
         if recomputed:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 

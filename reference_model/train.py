@@ -93,6 +93,14 @@ def compile_blocks(model: Kaleido) -> None:
         block.compile(dynamic=len(model.encoder) > 0)
 
 
+def prepare_blocks(model: Kaleido, preset: Preset, *, compiled: bool) -> None:
+    """As the preset and the call ask: compiled, recomputed, or as they are."""
+    if is_sharded(model) or preset.train.recomputed:
+        wrap_blocks(model, compiled=compiled, recomputed=preset.train.recomputed)
+    elif compiled:
+        compile_blocks(model)
+
+
 def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
     """A model as it begins, its average, and optimizers that remember nothing yet; of a sharded preset this process'
     rows of them.
@@ -208,11 +216,7 @@ def train(preset: Preset, source: Source, run: Run, report: Report = write_line,
         read_state(state, trained)
         report({"resumed": spent.steps, **({} if same_code else {"note": "the code has changed since"})})
     loop = Loop(preset, source, run, team, trained)
-    compiled = run.compiled and team.device != "cpu"
-    if is_sharded(trained.model) or preset.train.recomputed:
-        wrap_blocks(trained.model, compiled=compiled, recomputed=preset.train.recomputed)
-    elif compiled:
-        compile_blocks(trained.model)
+    prepare_blocks(trained.model, preset, compiled=run.compiled and team.device != "cpu")
     report({"parameters": count_parameters(trained.model), "device": run.device, "processes": team.size,
             "torch": torch.__version__})  # fmt: skip
     names = [name for name, _ in trained.model.named_parameters()]
