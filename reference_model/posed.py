@@ -5,8 +5,7 @@
 
 What a step sees is a pure function of the preset's seed and the step's number. Scenes come in shuffled rounds, so each
 is seen as often as any other; its views are chosen by the preset's view rule among a pool of `view_pool` times as many,
-drawn anew each time. How many pieces a step is cut into changes nothing. Images are decoded ahead on threads and kept,
-at the stage's size, as long as the memory allows.
+drawn anew each time. Images are decoded ahead on threads and kept, at the stage's size, as long as the memory allows.
 
 A stage of video takes consecutive frames of scenes that say they are ordered, poses hidden, as it takes clips of the
 worlds; where no scene is ordered it is refused, since shuffled photographs are no video.
@@ -16,36 +15,27 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
 from reference_model.config import Preset, check_choice
 from reference_model.held_out import HELD_OUT_SEED, Batch, score_batch
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido
-from reference_model.positions import NORMALISATIONS, Normalisation, normalise_poses
+from reference_model.positions import NORMALISATIONS, normalise_poses
+from reference_model.squares import FITS, Cache, Moved, cut_square, scale_to_cover
 from reference_model.steps import StepViews, Stream
 from reference_model.view_sampling import draw_units, sample_views
 
 AHEAD = 2  # steps that are decoded before they are asked for
 CLIP = 4  # a clip has so many times the frames that a sequence takes, as the worlds' clips have
-
-UNIT = 1  # sets the draws of a unit apart from those of views
-FITS = ("centre", "random", "stretch")
-"""How an image becomes a square. `centre`: scaled until its shorter side fits, then the centre; what protocols do
-(cover-crop) and where the worlds' principal points are. `random`: a window of the same size anywhere along the longer
-side, at the same place in all views of a sequence, so that they still overlap: wide captures are used whole. `stretch`:
-each axis by its own ratio, as the benchmark's adapter hands over images that are not square. K moves along in each.
-"""
 
 
 class Images(Protocol):
@@ -79,76 +69,28 @@ class PosedScenes(Protocol):
     def __getitem__(self, scene: int, /) -> PosedScene: ...
 
 
-class ViewSequence(NamedTuple):
-    """One scene's share of a step."""
+class Plan(NamedTuple):
+    """Which views a piece of a step shows, and all of them but their images."""
 
-    images: UInt8[np.ndarray, "v size size 3"]
-    c2w: Float[np.ndarray, "v 4 4"]  # as the scene has it
-    intrinsics: Float[np.ndarray, "v 3 3"]  # pixels at this size
-    times: Float[np.ndarray, " v"]
-
-
-class Moved(NamedTuple):
-    """An image on its way to a square, and what moves K from the image as stored to it."""
-
-    image: UInt8[np.ndarray, "height width 3"]
-    matrix: Float[np.ndarray, "3 3"]
+    scenes: list[int]
+    views: Int[np.ndarray, "b v"]
+    places: Float[np.ndarray, " b"]  # of the window in images that are longer than a square
+    c2w: Float[Tensor, "b v 4 4"]  # as the model takes them
+    intrinsics: Float[np.ndarray, "b v 3 3"]  # pixels, as stored
+    times: Float[Tensor, "b v"]
 
 
 def check_scene(scene: PosedScene) -> PosedScene:
-    """Raises ValueError, naming the scene, unless cameras and images are as many, finite and of the right shape."""
+    """The scene in float64. Raises ValueError, naming it, unless cameras and images are as many, and cameras are finite
+    and of the right shape.
+    """
     views = len(scene.images)
     shapes = np.shape(scene.c2w), np.shape(scene.intrinsics)
     if shapes != ((views, 4, 4), (views, 3, 3)):
         raise ValueError(f"scene {scene.name}: c2w {shapes[0]} and intrinsics {shapes[1]} for {views} images")
     if not (np.isfinite(scene.c2w).all() and np.isfinite(scene.intrinsics).all()):
         raise ValueError(f"scene {scene.name}: its cameras hold NaN or infinity; leave those views out")
-    return scene
-
-
-def scale_to_cover(image: UInt8[np.ndarray, "height width 3"], size: int, fit: str, where: str) -> Moved:
-    """Scale an image until it covers size x size (`stretch`: is that), by an antialiased Lanczos filter. ValueError
-    unless it is uint8 [h, w, 3].
-    """
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"{where}: an image of {image.dtype} {image.shape}; expected uint8 [height, width, 3]")
-    height, width = image.shape[:2]
-    ratio = size / min(height, width)
-    to = (size, size) if fit == "stretch" else (max(size, round(width * ratio)), max(size, round(height * ratio)))
-    scaled = np.asarray(Image.fromarray(image).resize(to, Image.Resampling.LANCZOS))
-    return Moved(scaled, np.diag([to[0] / width, to[1] / height, 1.0]))
-
-
-def cut_square(moved: Moved, size: int, place: float) -> Moved:
-    """The window at `place` (0 the first, 1 the last, of those along the longer side)."""
-    height, width = moved.image.shape[:2]
-    left, top = int((width - size) * place), int((height - size) * place)
-    shift = np.array([[1.0, 0, -left], [0, 1, -top], [0, 0, 1]])
-    window = np.ascontiguousarray(moved.image[top : top + size, left : left + size])
-    return Moved(window, shift @ moved.matrix)
-
-
-class Cache:
-    """The images used last, as many as fit into so many bytes."""
-
-    def __init__(self, most: int) -> None:
-        self.most, self.held = most, 0
-        self.kept: OrderedDict[tuple[int, int, int], Moved] = OrderedDict()
-        self.lock = threading.Lock()
-
-    def take(self, key: tuple[int, int, int], build: Callable[[], Moved]) -> Moved:
-        with self.lock:
-            if key in self.kept:
-                self.kept.move_to_end(key)
-                return self.kept[key]
-        built = build()  # without the lock: two threads may decode one image, which is less than all waiting for one
-        with self.lock:
-            if key not in self.kept:
-                self.kept[key] = built
-                self.held += built.image.nbytes
-            while self.held > self.most:
-                self.held -= self.kept.popitem(last=False)[1].image.nbytes
-        return built
+    return scene._replace(c2w=np.asarray(scene.c2w, np.float64), intrinsics=np.asarray(scene.intrinsics, np.float64))
 
 
 def tell_on_stderr(message: str) -> None:
@@ -199,6 +141,7 @@ class PosedSource:
         self.name, self.about, self.fit, self.span = name, dict(about or {}), fit, span
         self.cache, self.tell = Cache(memory), tell
         self.threads = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1))
+        self.planner = ThreadPoolExecutor(1)  # waits for no other thread, so that no two wait for each other
         self.read_scene = lru_cache(256)(lambda scene: check_scene(scenes[scene]))
         self.told: set[int] = set()
 
@@ -215,11 +158,9 @@ class PosedSource:
         scenes = [int(scene) for scene in self.held_out if ask.refuses(self.read_scene(int(scene))) is None]
         if not scenes:
             return []
-        count = 4 if device == "cpu" else 64
-        sequences = [
-            self.load_sequence(ask, scenes[i % len(scenes)], (HELD_OUT_SEED, i)) for i in range(max(count, len(scenes)))
-        ]
-        views = stack_sequences(sequences, NORMALISATIONS[preset.model.normalisation], video=False, device=device)
+        count = max(4 if device == "cpu" else 64, len(scenes))
+        plan = self.plan(ask, [scenes[i % len(scenes)] for i in range(count)], (HELD_OUT_SEED,), preset)
+        views = self.build(ask, plan, self.load(ask, plan), device)
         return score_batch(model, inputs, Batch(*views[:3]), preset.flow, steps=(1, 4, 16))
 
     def check(self, preset: Preset) -> None:
@@ -265,27 +206,39 @@ class PosedSource:
                 self.tell(f"data set {self.name}, scene {self.read_scene(scene).name}: {reason}; passed over")
         raise self.unusable(ask)
 
-    def load_slot(self, ask: Ask, step: int, slot: int) -> ViewSequence:
-        """What one slot of a step shows: a pure function of both."""
-        scene = self.find_scene(ask, step * ask.scenes + slot)
-        return self.load_sequence(ask, scene, (ask.seed, ask.stage, step, slot))
-
-    def load_sequence(self, ask: Ask, number: int, seed: tuple[int, ...]) -> ViewSequence:
-        """Views of one scene, chosen by the seed."""
-        scene = self.read_scene(number)
-        generator = seed_generator(seed)
-        pool = draw_pool(len(scene.images), ask, self.span if scene.ordered else None, generator)
-        poses = normalise_poses(torch.from_numpy(np.asarray(scene.c2w, np.float64)[pool])[None])
-        index = sample_views(ask.rule, poses, ask.views, generator)[0].numpy()
-        place = torch.rand((), generator=generator).item() if self.fit == "random" else 0.5
-        chosen = pool[index]
-        seen = [self.load_view(scene, number, view, ask.size, place) for view in chosen.tolist()]
-        return ViewSequence(
-            np.stack([view.image for view in seen]),
-            np.asarray(scene.c2w, np.float64)[chosen],
-            np.stack([view.matrix for view in seen]) @ np.asarray(scene.intrinsics, np.float64)[chosen],
-            index.astype(np.float32) if ask.video else np.zeros(ask.views, np.float32),
+    def plan(self, ask: Ask, scenes: list[int], seed: tuple[int, ...], preset: Preset) -> Plan:
+        """Choose views of these scenes, a pure function of the arguments; pools of one length are taken together."""
+        read, random = [self.read_scene(scene) for scene in scenes], np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(int(random.integers(2**63)))
+        pools = [draw_pool(len(each.images), ask, self.span if each.ordered else None, random) for each in read]
+        index = np.empty((len(scenes), ask.views), np.int64)
+        for length in sorted({len(pool) for pool in pools}):
+            rows = [i for i, pool in enumerate(pools) if len(pool) == length]
+            poses = normalise_poses(torch.from_numpy(np.stack([read[i].c2w[pools[i]] for i in rows])))
+            index[rows] = sample_views(ask.rule, poses, ask.views, generator).numpy()
+        views = np.stack([pool[chosen] for pool, chosen in zip(pools, index, strict=True)])
+        c2w = torch.from_numpy(np.stack([each.c2w[chosen] for each, chosen in zip(read, views, strict=True)]))
+        poses = NORMALISATIONS[preset.model.normalisation](c2w)
+        if preset.train.scale_jitter and not ask.scored:
+            poses = draw_units(poses, preset.train.scale_jitter, generator)
+        times = torch.from_numpy(index).float()
+        return Plan(
+            scenes,
+            views,
+            random.random(len(scenes)) if self.fit == "random" else np.full(len(scenes), 0.5),
+            torch.eye(4).expand(c2w.shape).contiguous() if ask.video else poses,
+            np.stack([each.intrinsics[chosen] for each, chosen in zip(read, views, strict=True)]),
+            times if ask.video else torch.zeros_like(times),
         )
+
+    def load(self, ask: Ask, plan: Plan) -> list[Future[list[Moved]]]:
+        """The images of a plan, scene by scene, on the threads."""
+        return [self.threads.submit(self.load_views, ask, plan, row) for row in range(len(plan.scenes))]
+
+    def load_views(self, ask: Ask, plan: Plan, row: int) -> list[Moved]:
+        number, place = plan.scenes[row], float(plan.places[row])
+        scene = self.read_scene(number)
+        return [self.load_view(scene, number, view, ask.size, place) for view in plan.views[row].tolist()]
 
     def load_view(self, scene: PosedScene, number: int, view: int, size: int, place: float) -> Moved:
         def build() -> Moved:
@@ -295,8 +248,26 @@ class PosedSource:
 
         return cut_square(self.cache.take((number, view, size), build), size, place)
 
+    def build(self, ask: Ask, plan: Plan, loading: list[Future[list[Moved]]], device: str) -> StepViews:
+        """A plan and its images, on the device."""
+        images = torch.empty(
+            len(loading), ask.views, ask.size, ask.size, 3, dtype=torch.uint8, pin_memory=device != "cpu"
+        )
+        pixels, intrinsics = images.numpy(), np.empty_like(plan.intrinsics)
+        for row, future in enumerate(loading):
+            for column, moved in enumerate(future.result()):
+                pixels[row, column] = moved.image
+                intrinsics[row, column] = moved.matrix @ plan.intrinsics[row, column]
+        return StepViews(
+            images.to(device, non_blocking=True).permute(0, 1, 4, 2, 3).float().div(255).contiguous(),
+            plan.c2w.to(device),
+            torch.from_numpy(intrinsics).float().to(device),
+            plan.times.to(device),
+        )
+
     def close(self) -> None:
         """End the threads; what they were asked for and have not begun is dropped."""
+        self.planner.shutdown(wait=False, cancel_futures=True)
         self.threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -311,6 +282,7 @@ class Ask(NamedTuple):
     video: bool
     stage: int
     seed: int
+    scored: bool = False  # instead of trained on
 
     @staticmethod
     def of(preset: Preset, stage: int) -> Ask:
@@ -323,7 +295,7 @@ class Ask(NamedTuple):
         """What scoring asks: photographs with their poses, at the size of inference."""
         last = Ask.of(preset, len(preset.train.stages) - 1)
         rule = "random" if last.in_time else last.rule
-        return last._replace(size=preset.model.image_size, video=False, rule=rule)
+        return last._replace(size=preset.model.image_size, video=False, rule=rule, scored=True)
 
     @property
     def in_time(self) -> bool:
@@ -346,63 +318,48 @@ def shuffle(count: int, seed: int, round_number: int) -> np.ndarray:
     return np.random.default_rng((seed, 0, round_number)).permutation(count)
 
 
-def draw_pool(views: int, ask: Ask, span: int | None, generator: torch.Generator) -> np.ndarray:
+def draw_pool(views: int, ask: Ask, span: int | None, random: np.random.Generator) -> Int[np.ndarray, " pool"]:
     """The cameras among which a rule chooses: in the order of time where the rule goes by it, else in any order.
 
     A clip is consecutive; other pools are drawn from the scene, or from a window of `span` frames of it.
     """
     window = min(views, ask.pool if ask.in_time else span or views)
-    first = int(torch.randint(views - window + 1, (1,), generator=generator))
+    first = int(random.integers(views - window + 1))
     if ask.in_time:
         return np.arange(first, first + window)
-    return first + torch.randperm(window, generator=generator)[: ask.pool].numpy()
+    return first + random.permutation(window)[: ask.pool]
 
 
 class PosedStream:
-    """The steps of one stage and piece, decoded ahead."""
+    """The steps of one stage and piece, planned and decoded ahead."""
 
     def __init__(self, source: PosedSource, preset: Preset, stage: int, piece: int, device: str) -> None:
-        self.source, self.ask, self.device = source, Ask.of(preset, stage), device
+        self.source, self.preset, self.piece, self.device = source, preset, piece, device
+        self.ask = Ask.of(preset, stage)
         source.check_span(self.ask)
-        self.normalise = NORMALISATIONS[preset.model.normalisation]
-        self.jitter = 0.0 if self.ask.video else preset.train.scale_jitter
         share = self.ask.scenes // preset.train.pieces
         self.slots = range(piece * share, (piece + 1) * share)
-        self.waiting: dict[int, list[Future[ViewSequence]]] = {}
+        self.waiting: dict[int, Future[Begun]] = {}
 
-    def begin(self, step: int) -> list[Future[ViewSequence]]:
-        return [self.source.threads.submit(self.source.load_slot, self.ask, step, slot) for slot in self.slots]
+    def begin(self, step: int) -> Begun:
+        """Plan a step, and have its images loaded."""
+        ask = self.ask
+        scenes = [self.source.find_scene(ask, step * ask.scenes + slot) for slot in self.slots]
+        plan = self.source.plan(ask, scenes, (ask.seed, ask.stage, self.piece, step), self.preset)
+        return Begun(plan, self.source.load(ask, plan))
 
     def step(self, step: int) -> StepViews:
         begun = self.waiting
-        self.waiting = {n: begun.pop(n, None) or self.begin(n) for n in range(step, step + 1 + AHEAD)}
-        for future in flatten(begun):  # of steps that are not asked for any more
+        self.waiting = {
+            n: begun.pop(n, None) or self.source.planner.submit(self.begin, n) for n in range(step, step + 1 + AHEAD)
+        }
+        for future in begun.values():  # of steps that are not asked for any more
             future.cancel()
-        sequences = [future.result() for future in self.waiting.pop(step)]
-        views = stack_sequences(sequences, self.normalise, video=self.ask.video, device=self.device)
-        return views._replace(c2w=self.change_units(views.c2w, step)) if self.jitter else views
-
-    def change_units(self, c2w: Float[Tensor, "b v 4 4"], step: int) -> Float[Tensor, "b v 4 4"]:
-        """Each slot's poses in a unit of its own, whatever pieces the step is cut into."""
-        seeds = [(self.ask.seed, self.ask.stage, step, slot, UNIT) for slot in self.slots]
-        each = zip(c2w.split(1), map(seed_generator, seeds), strict=True)
-        return torch.cat([draw_units(one, self.jitter, generator) for one, generator in each])
+        return self.source.build(self.ask, *self.waiting.pop(step).result(), self.device)
 
 
-def seed_generator(seed: tuple[int, ...]) -> torch.Generator:
-    """A generator for each tuple of numbers."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1))
+class Begun(NamedTuple):
+    """A step that is being loaded."""
 
-
-def stack_sequences(sequences: list[ViewSequence], normalise: Normalisation, *, video: bool, device: str) -> StepViews:
-    """Sequences as the model takes them, on the device."""
-    images, c2w, intrinsics, times = (torch.from_numpy(np.stack(parts)) for parts in zip(*sequences, strict=True))
-    poses = torch.eye(4).expand(c2w.shape).contiguous() if video else normalise(c2w)
-    if device != "cpu":
-        images = images.pin_memory()
-    pixels = images.to(device, non_blocking=True).permute(0, 1, 4, 2, 3).float().div(255).contiguous()
-    return StepViews(pixels, poses.to(device), intrinsics.float().to(device), times.to(device))
-
-
-def flatten(begun: Mapping[int, list[Future[ViewSequence]]]) -> Iterator[Future[ViewSequence]]:
-    return (future for futures in begun.values() for future in futures)
+    plan: Plan
+    loading: list[Future[list[Moved]]]
