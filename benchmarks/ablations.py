@@ -22,6 +22,7 @@ failed), and draws DIR/ablations.md and .png from that file alone.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -126,11 +127,12 @@ def carry_out_study(args: argparse.Namespace) -> int:
     print(f"{len(runs)} of {len(plan.runs)} runs to do, on {', '.join(devices)}", flush=True)
     deadline = begun + 60 * args.minutes if args.minutes else float("inf")
     done = failed = 0
-    for outcome in work_off(runs, devices, study, deadline):
-        append_rows(path, outcome.rows)
-        tell(outcome, name_run(outcome.run, plan))
-        done += 1
-        failed += any(row["row"] == "failed" for row in outcome.rows)
+    with contextlib.closing(work_off(runs, devices, study, deadline)) as outcomes:
+        for outcome in outcomes:
+            append_rows(path, outcome.rows)
+            tell(outcome, name_run(outcome.run, plan))
+            done += 1
+            failed += any(row["row"] == "failed" for row in outcome.rows)
     left = len(runs) - done
     print(f"{done} done, {failed} failed, {left} left, in {time.monotonic() - begun:.0f} s"
           + ("; the same command goes on" if left or failed else ""), flush=True)  # fmt: skip

@@ -7,7 +7,7 @@ import gc
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import NamedTuple
@@ -65,6 +65,8 @@ def serve(connection: Connection, device: str, study: Study) -> None:
         except Exception as error:
             connection.send([describe_failure(run, f"{type(error).__name__}: {error}")])
             return
+        if run.preset.model.layout == "encoder-decoder":
+            torch._dynamo.reset()  # its code takes any number of views: later runs would find it, and be slower for it
         gc.collect()  # recordings hold device memory in cycles
         if device != "cpu":
             torch.cuda.empty_cache()
@@ -80,7 +82,7 @@ def receive(connection: Connection) -> Run | None:
 def start(device: str, study: Study, target: Serve) -> Worker:
     context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
     ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(theirs, device, study), daemon=True)
+    process = context.Process(target=target, args=(theirs, device, study))  # no daemon: compilers have children
     process.start()
     theirs.close()  # so that the process' end is the end of the line
     return Worker(process, ours)
@@ -105,8 +107,9 @@ def choose_next(pending: Sequence[Run], running: Sequence[Run], compiled: set[st
 
 def work_off(
     runs: Sequence[Run], devices: Sequence[str], study: Study, deadline: float = float("inf"), target: Serve = serve
-) -> Iterator[Outcome]:
-    """Carry out the runs, about in order, each outcome given out as soon as it is there.
+) -> Generator[Outcome, None, None]:
+    """Carry out the runs, about in order, each outcome given out as soon as it is there. Closed early (contextlib's
+    `closing`), it ends what runs.
 
     Args:
         devices: numbers of GPUs, or `cpu`; as many processes.
@@ -115,32 +118,37 @@ def work_off(
     pending, compiled = list(runs), set[str]()
     workers: dict[int, Worker] = {}
     tasks: dict[int, Task] = {}
-    while True:
-        for place, device in enumerate(devices):
-            if place not in tasks and pending and time.monotonic() < deadline:
-                run = choose_next(pending, [task.run for task in tasks.values()], compiled)
-                pending.remove(run)
-                if place not in workers:
-                    workers[place] = start(device, study, target)
-                workers[place].connection.send(run)
-                tasks[place] = Task(run, time.monotonic())
-        if not tasks:
-            break
-        ready = wait([workers[place].connection for place in tasks])
-        for place in [place for place in tasks if workers[place].connection in ready]:
-            task = tasks.pop(place)
-            rows = collect(workers[place], task.run)
-            compiled.add(task.run.graph)
-            if any(row["row"] == "failed" for row in rows):
-                end(workers.pop(place))
-            yield Outcome(task.run, rows, time.monotonic() - task.begun)
-    for worker in workers.values():
-        end(worker)
+    try:
+        while True:
+            for place, device in enumerate(devices):
+                if place not in tasks and pending and time.monotonic() < deadline:
+                    run = choose_next(pending, [task.run for task in tasks.values()], compiled)
+                    pending.remove(run)
+                    if place not in workers:
+                        workers[place] = start(device, study, target)
+                    workers[place].connection.send(run)
+                    tasks[place] = Task(run, time.monotonic())
+            if not tasks:
+                return
+            ready = wait([workers[place].connection for place in tasks])
+            for place in [place for place in tasks if workers[place].connection in ready]:
+                task = tasks.pop(place)
+                rows = collect(workers[place], task.run)
+                compiled.add(task.run.graph)
+                if any(row["row"] == "failed" for row in rows):
+                    end(workers.pop(place))
+                yield Outcome(task.run, rows, time.monotonic() - task.begun)
+    finally:
+        for place, worker in workers.items():
+            end(worker, now=place in tasks)
 
 
-def end(worker: Worker) -> None:
-    with contextlib.suppress(ConnectionError):  # it has ended by itself
-        worker.connection.send(None)
-    worker.process.join(10)
+def end(worker: Worker, *, now: bool = False) -> None:
+    """Let a process end by itself, or in the middle of what it does."""
+    if not now:
+        with contextlib.suppress(ConnectionError):  # it has ended by itself
+            worker.connection.send(None)
+        worker.process.join(10)
     if worker.process.is_alive():
         worker.process.terminate()
+        worker.process.join(10)

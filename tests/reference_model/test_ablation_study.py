@@ -7,10 +7,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import multiprocessing
 import os
 import runpy
 import subprocess
 import sys
+import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -317,8 +319,10 @@ def test_bars_stand_on_the_nearest_reference_and_carry_every_seed(tmp_path: Path
 
 
 def pretend(connection: Connection, device: str, study: Study) -> None:
-    """A worker that trains nothing: it answers with its process, fails at seed 1, dies at seed 2."""
+    """A worker that trains nothing: it answers with its process, fails at seed 1, dies at seed 2, has no end at 3."""
     while (run := receive(connection)) is not None:
+        while run.seed == 3:
+            time.sleep(1)
         if run.seed == 2:
             os._exit(3)
         if run.seed == 1:
@@ -328,14 +332,21 @@ def pretend(connection: Connection, device: str, study: Study) -> None:
 
 
 def test_a_run_that_fails_or_kills_its_process_stops_no_other() -> None:
-    runs = [build_run(seed) for seed in (0, 1, 2, 3, 4)]
+    runs = [build_run(seed) for seed in (0, 1, 2, 4, 5)]
     outcomes = list(work_off(runs, ["cpu"], Study(1e9, 16, 2), target=pretend))
     rows = [row for outcome in outcomes for row in outcome.rows]
     assert [(row["row"], row["seed"]) for row in rows] == [
-        ("run", 0), ("failed", 1), ("failed", 2), ("run", 3), ("run", 4),
+        ("run", 0), ("failed", 1), ("failed", 2), ("run", 4), ("run", 5),
     ]  # fmt: skip
     assert rows[2]["error"] == "its process ended with exit code 3"
     assert rows[3]["process"] == rows[4]["process"] != rows[0]["process"]
+
+
+def test_a_study_that_is_broken_off_leaves_no_process() -> None:
+    outcomes = work_off([build_run(0), build_run(3)], ["cpu", "cpu"], Study(1e9, 16, 2), target=pretend)
+    assert next(outcomes).rows[0]["seed"] == 0 and multiprocessing.active_children()
+    outcomes.close()
+    assert not multiprocessing.active_children()
 
 
 def test_after_the_deadline_nothing_is_begun() -> None:
