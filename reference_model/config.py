@@ -248,8 +248,8 @@ class TrainConfig:
 
     scale_jitter: float = 0.0
     """How far the unit of a scene's normalised poses is drawn, as the natural logarithm of the largest factor (0.5: 0.6
-    to 1.65; a tenth of the scenes 0.05 to 1): what takes the wrong distance for 1 is then nothing new. 0: never. Video
-    has no unit. Ours."""
+    to 1.65; for a quarter of those with near cameras 20 and more, view_sampling.draw_units): a normalisation that
+    takes the wrong distance for 1 is then nothing new. 0: never. Video has no unit. Ours."""
 
     pieces: int = 1
     """A step's scenes are drawn in so many pieces, and each process takes whole ones: the same run on as many GPUs as

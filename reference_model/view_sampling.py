@@ -7,7 +7,6 @@ gives neither rules nor numbers: these are ours.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -25,8 +24,9 @@ WEIGHTS = (0.22, 0.18, 0.2, 0.15, 0.13, 0.12)
 # FACING (of orbits, arcs, paths and free views it is above 0.9, of walks below 0.5), or the mean of axes above ONE_WAY.
 FACING, ONE_WAY = 0.7, 0.95
 
-FAR_SHARE = 0.1  # of the scenes in another unit, those that are made much smaller
-LEAST_UNIT = 0.05
+# Of the scenes whose cameras lie within NARROW of their mean (normalised; root of the mean square), the share that is
+# shown as if axes never met.
+PARALLEL, NARROW, LEAST_SPREAD = 0.25, 0.5, 0.03
 
 Rule = Callable[[Float[Tensor, "b pool 4 4"], int, torch.Generator], Int[Tensor, "b views"]]
 
@@ -137,13 +137,16 @@ def sample_views(
 
 
 def draw_units(c2w: Float[Tensor, "b v 4 4"], spread: float, generator: torch.Generator) -> Float[Tensor, "b v 4 4"]:
-    """The same poses in another unit a scene: translations are multiplied by exp(-spread) to exp(spread), and in one
-    scene in ten by LEAST_UNIT to 1, both log-uniformly. What a rule of normalisation takes for the size of a scene can
-    be far off where cameras look nearly in parallel: a model that learns from one unit alone then fails.
+    """The same poses in another unit a scene: translations are multiplied by exp(-spread) to exp(spread), and in
+    PARALLEL of the scenes with near cameras, about their mean, by 1 to what makes their spread 1, all log-uniformly.
+    A normalisation that goes by where axes meet takes the cameras' own spread for 1 where axes nearly never meet, and
+    things then lie twenty units away: a model that learns from one unit alone fails there.
     """
-    drawn, far = torch.rand((2, c2w.shape[0]), generator=generator, dtype=torch.float64)
-    usual, small = spread * (2 * drawn - 1), math.log(LEAST_UNIT) * drawn
-    factor = torch.where(far < FAR_SHARE, small, usual).exp().to(c2w)
-    return torch.cat(
-        [torch.cat([c2w[..., :3, :3], c2w[..., :3, 3:] * factor[:, None, None, None]], -1), c2w[..., 3:, :]], -2
-    )
+    centre = c2w[..., :3, 3].double()
+    mean = centre.mean(1, keepdim=True)
+    narrow = (centre - mean).square().sum(-1).mean(1).sqrt()
+    drawn, chance = torch.rand((2, c2w.shape[0]), generator=generator, dtype=torch.float64)
+    far = (chance < PARALLEL) & (narrow < NARROW)
+    factor = torch.where(far, -narrow.clamp(min=LEAST_SPREAD).log() * drawn, spread * (2 * drawn - 1)).exp()
+    moved = (centre - torch.where(far[:, None, None], mean, 0)) * factor[:, None, None]
+    return torch.cat([torch.cat([c2w[..., :3, :3], moved[..., None].to(c2w)], -1), c2w[..., 3:, :]], -2)

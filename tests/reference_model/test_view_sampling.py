@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from reference_model.positions import pose_distances
-from reference_model.view_sampling import RULES, draw_reference_count, draw_units, look_together, sample_views
+from reference_model.view_sampling import PARALLEL, RULES, draw_reference_count, draw_units, look_together, sample_views
 from reference_model.worlds.cameras import look_at
 from tests.reference_model.models import random_poses
 
@@ -92,17 +94,31 @@ def test_a_mixture_takes_every_rule_and_keeps_views_together_that_have_nothing_i
         assert shares == pytest.approx([(1 - orbits) / 2, orbits], abs=0.06)
 
 
-def test_units_are_drawn_a_scene_and_only_lengths_change() -> None:
-    poses = random_poses(3, scenes=4000)
+def changed(poses: torch.Tensor) -> torch.Tensor:
+    """The factor of each scene's unit, the same for all pairs of its cameras."""
     moved = draw_units(poses, 0.5, torch.Generator().manual_seed(0))
-    factor = (moved[..., :3, 3] / poses[..., :3, 3]).flatten(1)
-    assert torch.allclose(factor, factor[:, :1].expand_as(factor), rtol=1e-4)
-    assert torch.equal(moved[..., :3, :3], poses[..., :3, :3]) and torch.equal(moved[..., 3, :], poses[..., 3, :])
-    log = factor[:, 0].log()
-    assert (log > 0).float().mean() == pytest.approx(0.45, abs=0.03) and log.max() == pytest.approx(0.5, abs=0.01)
-    small = log < -0.5
-    assert small.float().mean() == pytest.approx(0.1 * (1 - 0.5 / 3.0), abs=0.02) and log.min() > -3.0
     assert torch.equal(moved, draw_units(poses, 0.5, torch.Generator().manual_seed(0)))
+    assert torch.equal(moved[..., :3, :3], poses[..., :3, :3]) and torch.equal(moved[..., 3, :], poses[..., 3, :])
+    steps, before = (x[..., :3, 3].diff(dim=1).norm(dim=-1) for x in (moved, poses))
+    factor = steps / before
+    assert torch.allclose(factor, factor[:, :1].expand_as(factor), rtol=1e-3)
+    return factor[:, 0]
+
+
+def test_units_are_drawn_a_scene_and_only_lengths_change() -> None:
+    factor = changed(circle(6, scenes=3000)).log()
+    assert factor.abs().max() < 0.501 and factor.std() == pytest.approx(1 / 12**0.5, rel=0.05)
+
+
+def test_near_cameras_are_also_shown_as_if_their_axes_never_met() -> None:
+    near = circle(6, scenes=3000)
+    near[..., :2, 3] *= 0.05
+    near[..., 2, 3] = -1  # of the middle
+    factor = changed(near)
+    far = factor > 2
+    assert far.float().mean() == pytest.approx(PARALLEL * (1 - math.log(2) / math.log(20)), abs=0.02)
+    moved = draw_units(near, 0.5, torch.Generator().manual_seed(0))[far]
+    assert factor.max() == pytest.approx(20, rel=0.02) and moved[..., :3, 3].norm(dim=-1).max() < 1.01
 
 
 def test_a_video_has_one_stride_and_references_anywhere_in_it() -> None:
