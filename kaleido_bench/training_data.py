@@ -61,7 +61,7 @@ class ReaderScenes:
     Args:
         root: the data set's own folder, or `package:NAME` for scenes that ship with this package.
         reader: a name among `READERS`.
-        ordered: whether views are frames of a video, which are then taken in the order of the numbers in their ids;
+        ordered: whether views are frames of a video, which are then taken in the order of the numbers in their files' names;
             None: as the reader's data sets are known to be.
         background: put behind transparent pixels.
 
@@ -100,7 +100,8 @@ class ReaderScenes:
             loaded = self._reader.load_scene(self._root, self.names[scene])
         views = list(loaded.views.values())
         if self.ordered:
-            views.sort(key=lambda view: split_numbers(view.id))
+            # By file: some data sets list their frames in no order, and their ids are places in that list.
+            views.sort(key=lambda view: split_numbers(view.source))
         return CameraScene(
             loaded.name,
             LazyImages(views, self._preparation),
@@ -110,9 +111,9 @@ class ReaderScenes:
         )
 
 
-def split_numbers(view_id: str) -> tuple[str | int, ...]:
+def split_numbers(name: str) -> tuple[str | int, ...]:
     """A key that sorts `frame_10` behind `frame_9`: text and numbers by turns."""
-    return tuple(int(part) if part.isdigit() else part for part in _NUMBER.split(view_id))
+    return tuple(int(part) if part.isdigit() else part for part in _NUMBER.split(name))
 
 
 def find_root(root: str) -> Path:

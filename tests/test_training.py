@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,17 +42,21 @@ def test_the_card_tells_data_sets_apart_and_not_where_they_lie(tmp_path: Path) -
 
 
 def test_frames_of_a_video_are_taken_in_order(tmp_path: Path) -> None:
+    """By the numbers in their names: listed backwards, and with an order of their own as text."""
     folder = write_scene(tmp_path / "walk", views=12)
-    text = (folder / "transforms.json").read_text()
-    for view in reversed(range(12)):  # frame_1, frame_2, ... frame_12: their order as text is another
-        (folder / f"images/{view:04d}.png").rename(folder / f"images/frame_{view + 1}.png")
-        text = text.replace(f"images/{view:04d}.png", f"images/frame_{view + 1}.png")
-    (folder / "transforms.json").write_text(text)
+    document = json.loads((folder / "transforms.json").read_text())
+    for view, frame in enumerate(document["frames"]):
+        (folder / frame["file_path"]).rename(folder / f"images/frame_{view + 1}.png")
+        frame["file_path"] = f"images/frame_{view + 1}.png"
+    document["frames"].reverse()
+    (folder / "transforms.json").write_text(json.dumps(document))
     scene = ReaderScenes(str(tmp_path), "transforms", ordered=True, background="white")[0]
     assert scene.ordered
     np.testing.assert_array_equal(scene.images[11], make_image(0, 0.25 * 11))
     angles = np.unwrap(np.arctan2(scene.c2w[:, 0, 3], scene.c2w[:, 2, 3]))
     np.testing.assert_allclose(np.diff(angles), 0.25)
+    as_listed = ReaderScenes(str(tmp_path), "transforms", ordered=False, background="white")[0]
+    np.testing.assert_array_equal(as_listed.images[0], scene.images[11])
     assert sorted(["b10", "b9", "a2"], key=split_numbers) == ["a2", "b9", "b10"]
 
 

@@ -50,7 +50,10 @@ def _bar(title: str) -> Generator[Report]:
             text = describe(fields)
             if is_step(fields):
                 progress.update(task, completed=cast(float, fields["progress"]), state=text)
-            elif text:
+                return
+            if "references" in fields or "done" in fields:  # the last steps had no line of their own
+                progress.update(task, completed=1.0)
+            if text:
                 progress.console.print(text, markup=False, highlight=False)
 
         yield report

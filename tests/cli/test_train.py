@@ -327,6 +327,7 @@ def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     with show("toy", as_json=False, silent=False) as report:
         report({**STEP})
         report({"resumed": 5})
+        report({"done": 400})
     said = capsys.readouterr()
     assert said.out == "" and "goes on from step 5" in said.err
-    assert "25%" in said.err and "MFU 20 %, 3 min 20 s left" in said.err
+    assert "25%" in said.err and "100%" in said.err and "MFU 20 %, 3 min 20 s left" in said.err
