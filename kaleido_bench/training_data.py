@@ -61,8 +61,8 @@ class ReaderScenes:
     Args:
         root: the data set's own folder, or `package:NAME` for scenes that ship with this package.
         reader: a name among `READERS`.
-        ordered: whether views are frames of a video, which are then taken in the order of the numbers in their files' names;
-            None: as the reader's data sets are known to be.
+        ordered: whether views are frames of a video, which are then put in the order of the numbers in their files'
+            names; None: as the reader's data sets are known to be.
         background: put behind transparent pixels.
 
     Raises:

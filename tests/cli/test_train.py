@@ -321,13 +321,16 @@ def test_plain_lines_are_few_and_the_newest_is_never_lost() -> None:
     ]  # fmt: skip
 
 
-def test_a_terminal_shows_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("last", "share"), [({"resumed": 5}, "25%"), ({"done": 400}, "100%")])
+def test_a_terminal_shows_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], last: dict[str, object], share: str
+) -> None:
+    """Full at the end, though the last steps had no line of their own."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "160")
     with show("toy", as_json=False, silent=False) as report:
         report({**STEP})
-        report({"resumed": 5})
-        report({"done": 400})
+        report(last)
     said = capsys.readouterr()
-    assert said.out == "" and "goes on from step 5" in said.err
-    assert "25%" in said.err and "100%" in said.err and "MFU 20 %, 3 min 20 s left" in said.err
+    assert said.out == "" and describe(last) in said.err
+    assert share in said.err and "MFU 20 %, 3 min 20 s left" in said.err
