@@ -2,12 +2,14 @@
 
     python benchmarks/model.py                              # all sections, about 12 minutes on an H100
     python benchmarks/model.py --only train,gta             # some of them
-    python benchmarks/model.py --only train --profile       # which kernels a step spends its time in
+    python benchmarks/model.py --only train --profile       # what a step spends its time on
+    python benchmarks/model.py --only train --ways now,before,no-stream   # without some fused kernels (kernels_used.py)
     python benchmarks/model.py --tiny                       # all sections at toy size on a CPU: does it run
 
 Sections: ceiling, kernels, train, compile, gta, window, cache, frames, latency. Every line is printed as soon as it is
 known, and appended as JSON to $OUT/model.jsonl where OUT names a folder. Model FLOP/s counts matrix products and
-attention (flops.py, times 3 for training) and nothing else. Weights are random everywhere, never zero: a GPU multiplies
+attention (flops.py, times 3 for training) and nothing else. Training steps are recorded as CUDA graphs, as the trainer
+records them. Weights are random everywhere, never zero: a GPU multiplies
 zeros faster. Rows with a `bar` say whether it is met.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import json
 import os
 import subprocess
@@ -28,17 +31,18 @@ from typing import NamedTuple
 
 import torch
 import torch._functorch.config
+from kernels_used import WAYS, sort_kernels, take_away
 from torch import Tensor
 
 from reference_model.attention import Window, attend_across, attend_windows, attend_within, prepare_qkv, restore_output
-from reference_model.blocks import Attention
 from reference_model.config import ModelConfig, large, tiny
 from reference_model.flops import cache_flops, denoise_flops, forward_flops
 from reference_model.flow import build_levels
+from reference_model.gradients import Gradients
 from reference_model.kernels import action
-from reference_model.model import Kaleido, Views, count_parameters, make_rooms
+from reference_model.model import Kaleido, Views, count_parameters, make_rooms, round_weights
 from reference_model.optim import build_optimizers
-from reference_model.recording import RecordedFunction
+from reference_model.recording import RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Rollout, Sampling, Scene, integrate, roll_out
 
 
@@ -114,21 +118,25 @@ def build_config(machine: Machine, width: int = 512, size: int = 128, **changes:
     return dataclasses.replace(config, **changes)
 
 
-def build_model(machine: Machine, config: ModelConfig, *, fused: bool = True, compiled: bool = True) -> Kaleido:
-    """A model with random weights, its blocks compiled one by one on a GPU."""
+def build_model(machine: Machine, config: ModelConfig, *, way: str = "now", compiled: bool = True) -> Kaleido:
+    """A model with random weights, its blocks compiled one by one on a GPU. `way`: without which kernels."""
     torch.manual_seed(0)
     model = Kaleido(config).to(machine.device)
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.5 * parameter.shape[-1] ** -0.5)
-    for module in model.modules():
-        if isinstance(module, Attention) and not fused:
-            module.fused = None
+    take_away(model, WAYS[way])
     if compiled and machine.cuda:
         torch._dynamo.config.cache_size_limit = 64
         for block in model.stack():
             block.compile(dynamic=False)
     return model
+
+
+def build_sampling_model(machine: Machine, config: ModelConfig, way: str = "now") -> Kaleido:
+    """Not compiled: with the kernels there is little left to fuse. Weights are rounded once."""
+    model = build_model(machine, config, way=way, compiled=False).eval()
+    return round_weights(model) if machine.cuda else model
 
 
 def draw_views(machine: Machine, scenes: int, references: int, targets: int, size: int) -> Views:
@@ -156,22 +164,27 @@ def draw_tokens(machine: Machine, config: ModelConfig, scenes: int, views: int) 
 class Step(NamedTuple):
     """Forward and backward of a whole model, and the optimizers' step."""
 
-    run: Callable[[], None]
+    run: Callable[[], object]
+    launch: Callable[[], object]  # the same, not recorded
     update: Callable[[], None]
+    gradients: Gradients
     flops: int
 
 
-def build_step(machine: Machine, config: ModelConfig, scenes: int, *, fused: bool = True) -> Step:
-    model = build_model(machine, config, fused=fused)
+def build_step(machine: Machine, config: ModelConfig, scenes: int, *, way: str = "now") -> Step:
+    model = build_model(machine, config, way=way)
     views, tokens = draw_views(machine, scenes, 4, 4, config.image_size), draw_tokens(machine, config, scenes, 8)
     t = torch.rand(scenes, device=machine.device)
-    optimizers = build_optimizers(model, tiny().train)
+    optimizers, gradients = build_optimizers(model, tiny().train), Gradients(list(model.parameters()))
+    tensors = StepTensors(tokens, tokens, t, views.c2w, views.intrinsics, torch.zeros_like(views.c2w[..., 0, 0]), None)
 
-    def run() -> None:
-        model.zero_grad(set_to_none=True)
+    def loss(step: StepTensors, references: int) -> Tensor:
+        here = views._replace(c2w=step.c2w, intrinsics=step.intrinsics, references=references)
         with machine.precision():
-            out = model(tokens, t, views)
-        (out.float() - tokens[:, 4:]).square().mean().backward()
+            out = model(step.tokens, step.t, here)
+        return (out.float() - step.tokens[:, references:]).square().mean()
+
+    steppers = [build_stepper(loss, gradients, recorded=recorded) for recorded in (machine.cuda, False)]
 
     def update() -> None:
         for optimizer in optimizers:
@@ -179,7 +192,19 @@ def build_step(machine: Machine, config: ModelConfig, scenes: int, *, fused: boo
                 group["lr"] = 0.0  # the weights stay
             optimizer.step()
 
-    return Step(run, update, 3 * scenes * forward_flops(config, 4, 4, tokens.shape[2]))
+    def call(number: int) -> Tensor:
+        gradients.zero()
+        return steppers[number](tensors, 4)
+
+    flops = 3 * scenes * forward_flops(config, 4, 4, tokens.shape[2])
+    return Step(lambda: call(0), lambda: call(1), update, gradients, flops)
+
+
+def count_scenes(machine: Machine, args: argparse.Namespace, width: int) -> int:
+    """Scenes of a step: with fewer the GPU is not filled, with more the memory is."""
+    if machine.toy:
+        return 2
+    return args.scenes or (64 if width < 768 else 48)
 
 
 def expected_tflops(width: int) -> float:
@@ -253,33 +278,48 @@ def grad_of(outputs: tuple[Tensor, ...], source: Tensor) -> Callable[[], object]
 
 
 def measure_training(machine: Machine, args: argparse.Namespace) -> None:
-    """Training at 128 px, 4 + 4 views."""
+    """Training at 128 px, 4 + 4 views; with several ways, the gradients of each beside the first's."""
     for width in map(int, args.widths.split(",")):
-        config, scenes = build_config(machine, width), 2 if machine.toy else args.scenes
-        step = build_step(machine, config, scenes)
-        first = machine.host(step.run)
-        seconds, updating = machine.timed(step.run), machine.timed(step.update)
-        rate = step.flops / seconds / 1e12
-        peak = torch.cuda.max_memory_allocated() / 2**30 if machine.cuda else 0.0
-        report("train", width=width, head_channels=config.head_channels, scenes=scenes, first_step_s=first,
-               ms=1e3 * seconds, host_ms=1e3 * machine.host(step.run), tflops=rate, expected=expected_tflops(width),
-               bar=judge(rate, BARS.get(width, 0)), optimizer_ms=1e3 * updating,
-               tflops_with_optimizer=step.flops / (seconds + updating) / 1e12, peak_gib=peak)  # fmt: skip
-        if args.profile:
-            profile(machine, step)
-        free(machine)
+        reference: Tensor | None = None
+        for way in args.ways.split(","):
+            found = time_training(machine, args, width, way, reference)
+            reference = found if reference is None else reference
+            free(machine)
+
+
+def time_training(machine: Machine, args: argparse.Namespace, width: int, way: str, reference: Tensor | None) -> Tensor:
+    """Report one width and way. Returns its gradients."""
+    config, scenes = build_config(machine, width), count_scenes(machine, args, width)
+    torch.manual_seed(1)
+    step = build_step(machine, config, scenes, way=way)
+    first = machine.host(lambda: (step.run(), machine.wait()))
+    gradients = step.gradients.flat.clone()
+    apart = 0.0 if reference is None else ((gradients - reference).norm() / reference.norm()).item()
+    seconds, updating = machine.timed(step.run), machine.timed(step.update)
+    rate = step.flops / seconds / 1e12
+    peak = torch.cuda.max_memory_allocated() / 2**30 if machine.cuda else 0.0
+    report("train", width=width, way=way, head_channels=config.head_channels, scenes=scenes, first_step_s=first,
+           ms=1e3 * seconds, tflops=rate, expected=expected_tflops(width), bar=judge(rate, BARS.get(width, 0)),
+           launched_host_ms=1e3 * machine.host(step.launch), optimizer_ms=1e3 * updating,
+           tflops_with_optimizer=step.flops / (seconds + updating) / 1e12, peak_gib=peak,
+           gradients_apart=apart)  # fmt: skip
+    if args.profile:
+        profile(machine, step)
+    return gradients
 
 
 def profile(machine: Machine, step: Step) -> None:
-    activities = [torch.profiler.ProfilerActivity.CPU]
-    if machine.cuda:
-        activities.append(torch.profiler.ProfilerActivity.CUDA)
-    with torch.profiler.profile(activities=activities) as profiler:
+    """A step's milliseconds by what they are for, and its costliest kernels."""
+    kind = torch.profiler.ProfilerActivity.CUDA if machine.cuda else torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[kind]) as profiler:
         for _ in range(3):
             step.run()
         machine.wait()
-    for key in ("self_cuda_time_total", "self_cpu_time_total") if machine.cuda else ("self_cpu_time_total",):
-        print(profiler.key_averages().table(sort_by=key, row_limit=25, max_name_column_width=70), flush=True)
+    rows = profiler.key_averages()
+    spent = {row.key: (row.self_device_time_total if machine.cuda else row.self_cpu_time_total) / 3e3 for row in rows}
+    print("  ms a step: " + "  ".join(f"{name} {value:.2f}" for name, value in sort_kernels(spent).items()))
+    key = "self_cuda_time_total" if machine.cuda else "self_cpu_time_total"
+    print(rows.table(sort_by=key, row_limit=25, max_name_column_width=70), flush=True)
 
 
 def free(machine: Machine) -> None:
@@ -305,7 +345,7 @@ def measure_compilation(machine: Machine, args: argparse.Namespace) -> None:
 def first_step(machine: Machine, args: argparse.Namespace) -> None:
     """What `measure_compilation` runs: forward and backward from a started device to their first end."""
     config = build_config(machine)
-    step = build_step(machine, config, 2 if machine.toy else args.scenes)
+    step = build_step(machine, config, count_scenes(machine, args, 512))
     machine.wait()
     print(json.dumps({"seconds": machine.host(lambda: (step.run(), machine.wait()))}))
 
@@ -314,15 +354,15 @@ def measure_gta(machine: Machine, args: argparse.Namespace) -> None:
     """What pose attention costs beside plain RoPE: the whole step, with the kernels and as plain compiled code."""
     for width in map(int, args.widths.split(",")):
         seconds: dict[str, float] = {}
-        for name, pose, fused in (
-            ("rope", 0, True),
-            ("gta", 64, True),
-            ("rope, plain", 0, False),
-            ("gta, plain", 64, False),
+        for name, pose, way in (
+            ("rope", 0, "now"),
+            ("gta", 64, "now"),
+            ("rope, plain", 0, "no-actions"),
+            ("gta, plain", 64, "no-actions"),
         ):
             config = build_config(machine, width)
             config = dataclasses.replace(config, pose_channels=min(pose, config.pose_channels))
-            step = build_step(machine, config, 2 if machine.toy else args.scenes, fused=fused)
+            step = build_step(machine, config, count_scenes(machine, args, width), way=way)
             seconds[name] = machine.timed(step.run)
             free(machine)
         for name, base, bar in (
@@ -418,10 +458,11 @@ def build_sampler(
 def measure_cache(machine: Machine, args: argparse.Namespace) -> None:
     """8 references, 1 target, 20 steps: the references' keys and values kept, or computed at every step."""
     steps, references = (3, 3) if machine.toy else (20, 8)
-    for size, scenes in ((128, 1), (128, 16), (256, 1), (256, 4), (512, 1)):
+    pairs = itertools.product(((128, 1), (128, 16), (256, 1), (256, 4), (512, 1)), args.ways.split(","))
+    for (size, scenes), way in pairs:
         config = build_config(machine, size=size, max_views=9)
         scenes = 1 if machine.toy else scenes
-        model = build_model(machine, config, compiled=False).eval()
+        model = build_sampling_model(machine, config, way)
         views = draw_views(machine, scenes, references, 1, config.image_size)
         clean, noise = draw_tokens(machine, config, scenes, references), draw_tokens(machine, config, scenes, 1)
         n = noise.shape[2]
@@ -438,7 +479,7 @@ def measure_cache(machine: Machine, args: argparse.Namespace) -> None:
         best = {kind: min(v for k, v in seconds.items() if k.startswith(kind)) for kind in ("cached", "uncached")}
         gap = max((outputs["uncached"] - x).abs().max().item() for x in outputs.values())
         gain = best["uncached"] / best["cached"]
-        report("cache", size=size, scenes=scenes, steps=steps, gain=gain, flops_gain=work / kept,
+        report("cache", size=size, scenes=scenes, way=way, steps=steps, gain=gain, flops_gain=work / kept,
                bar=judge(gain, 5.0), **{f"{k} ms": 1e3 * v for k, v in seconds.items()},
                uncached_tflops=scenes * work / best["uncached"] / 1e12, largest_difference=gap)  # fmt: skip
         free(machine)
@@ -448,7 +489,7 @@ def measure_frames(machine: Machine, args: argparse.Namespace) -> None:
     """480 frames by masked autoregression: 8 references and 4 generated views seen by each chunk of 4."""
     frames, every = (16, 4) if machine.toy else (480, 60)
     config = build_config(machine, max_views=16)
-    model = build_model(machine, config, compiled=False).eval()
+    model = build_sampling_model(machine, config)
     views = draw_views(machine, 1, 8, frames, config.image_size)
     clean, noise = draw_tokens(machine, config, 1, 8)[0], draw_tokens(machine, config, 1, frames)[0]
     made, peaks, begun = 0, [], time.perf_counter()
@@ -470,9 +511,9 @@ def measure_frames(machine: Machine, args: argparse.Namespace) -> None:
 
 def measure_latency(machine: Machine, args: argparse.Namespace) -> None:
     """Seconds a view, 4 targets at a time from 4 references, cached; beside the time its FLOPs take at 600 TFLOP/s."""
-    for size in (128, 256, 512):
+    for size, way in itertools.product((128, 256, 512), args.ways.split(",")):
         config = build_config(machine, size=size)
-        model = build_model(machine, config, compiled=False).eval()
+        model = build_sampling_model(machine, config, way)
         views = draw_views(machine, 1, 4, 4, config.image_size)
         clean, noise = draw_tokens(machine, config, 1, 4), draw_tokens(machine, config, 1, 4)
         n = noise.shape[2]
@@ -482,9 +523,9 @@ def measure_latency(machine: Machine, args: argparse.Namespace) -> None:
                 sample = build_sampler(machine, model, clean, views, steps, cached=True, graphed=graphed)
                 seconds["graph" if graphed else "eager"] = machine.timed(lambda f=sample: f(noise), 3) / 4  # noqa: B023
             work = (cache_flops(config, 4, n) + steps * denoise_flops(config, 4, 4, n)) / 4
-            report("latency", size=size, steps=steps, **{f"{k} ms a view": 1e3 * v for k, v in seconds.items()},
-                   bound_ms=work / 600e12 * 1e3, tflops=work / min(seconds.values()) / 1e12,
-                   parameters=count_parameters(model))  # fmt: skip
+            report("latency", size=size, way=way, steps=steps,
+                   **{f"{k} ms a view": 1e3 * v for k, v in seconds.items()}, bound_ms=work / 600e12 * 1e3,
+                   tflops=work / min(seconds.values()) / 1e12, parameters=count_parameters(model))  # fmt: skip
         free(machine)
 
 
@@ -504,7 +545,8 @@ SECTIONS: dict[str, Callable[[Machine, argparse.Namespace], None]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, with commas between them")
-    parser.add_argument("--scenes", type=int, default=32, help="in a training step")
+    parser.add_argument("--scenes", type=int, help="in a training step; else 64, or 48 at width 768")
+    parser.add_argument("--ways", default="now", help=f"of train, cache and latency: {', '.join(WAYS)}")
     parser.add_argument("--profile", action="store_true", help="after `train`: the costliest operations")
     parser.add_argument("--tiny", action="store_true", help="toy sizes, on the CPU")
     parser.add_argument("--widths", default="512,768", help="of train and gta")
@@ -513,6 +555,8 @@ def main() -> None:
     chosen = args.only.split(",")
     if unknown := [name for name in chosen if name not in SECTIONS]:
         parser.error(f"no section {', '.join(unknown)}: there are {', '.join(SECTIONS)}")
+    if unknown := [name for name in args.ways.split(",") if name not in WAYS]:
+        parser.error(f"no way {', '.join(unknown)}: there are {', '.join(WAYS)}")
     if not args.tiny and not torch.cuda.is_available():
         parser.error("no GPU here: add --tiny to run at toy size on the CPU")
     machine = Machine("cpu" if args.tiny else "cuda", toy=args.tiny, repeats=1 if args.tiny else 10)

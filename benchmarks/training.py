@@ -2,7 +2,8 @@
 beside the roofline.
 
     python benchmarks/training.py [preset] [--photographs=FILE]
-    python benchmarks/training.py [preset] --profile    # which operations a real step spends its time in
+    python benchmarks/training.py [preset] --profile [--ways=now,before]    # what real steps spend their time on, with
+                                                         # and without some fused kernels (kernels_used.py)
 
 Model FLOP/s counts matrix products and attention (model.forward_flops, times 3 for training) and nothing else.
 """
@@ -15,6 +16,7 @@ import time
 from pathlib import Path
 
 import torch
+from kernels_used import WAYS, sort_kernels, take_away
 from timing import timed
 
 from reference_model.config import PRESETS, Preset
@@ -25,7 +27,7 @@ from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
 from reference_model.recording import build_stepper
-from reference_model.steps import WorldSource, prepare_step
+from reference_model.steps import Stream, WorldSource, prepare_step
 from reference_model.train import build_loss, compile_blocks
 
 
@@ -37,9 +39,10 @@ def once(function) -> float:
     return time.perf_counter() - begun
 
 
-def build(preset: Preset, compiled: bool) -> Kaleido:
+def build(preset: Preset, compiled: bool, way: str = "now") -> Kaleido:
     torch.manual_seed(0)
     model = Kaleido(preset.model).cuda()
+    take_away(model, WAYS[way])
     if compiled:
         compile_blocks(model)
     return model
@@ -86,46 +89,57 @@ def time_stage(preset: Preset, model: Kaleido, source: WorldSource, number: int,
     print(f"  optimizers {1e3 * timed(update, 10):.1f} ms; peak {peak:.1f} GiB", flush=True)
 
 
-def profile_loop(preset: Preset, source: WorldSource) -> None:
-    """Print the costliest operations of the last stage's real steps, on the device and on the host."""
-    views = preset.model.max_views
-    model = build(preset, compiled=True)
+def profile_loop(preset: Preset, source: WorldSource, way: str) -> None:
+    """Print how fast real steps are at each resolution, rendering and optimizers within, and what those of the last
+    stage spend their time on.
+    """
+    views, stages = preset.model.max_views, preset.train.stages
+    model = build(preset, compiled=True, way=way)
     inputs = build_inputs(preset.model, "cuda")
     optimizers = build_optimizers(model, preset.train)
-    stream = source.open(preset, len(preset.train.stages) - 1, 0, "cuda")
     generator = torch.Generator("cuda").manual_seed(0)
     gradients = Gradients(list(model.parameters()))
     stepper = build_stepper(build_loss(model, preset), gradients, recorded=True)
 
-    def run(first: int, count: int) -> None:
+    def run(stream: Stream, first: int, count: int) -> None:
         for i in range(first, first + count):
             references = 1 + i % (views - 2)
-            with torch.profiler.record_function("PART prepare"):
-                tensors = prepare_step(inputs, stream.step(i), preset, references, generator)
-            with torch.profiler.record_function("PART forward and backward"):
-                gradients.zero()
-                stepper(tensors, references)
-            with torch.profiler.record_function("PART update"):
-                for optimizer in optimizers:
-                    optimizer.step()
+            gradients.zero()
+            stepper(prepare_step(inputs, stream.step(i), preset, references, generator), references)
+            gradients.clip(preset.train.clip_norm)
+            for optimizer in optimizers:
+                optimizer.step()
 
-    run(0, 12)
-    print(f"{once(lambda: run(12, 12)) / 12 * 1e3:.1f} ms a step without the profiler", flush=True)
-    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as profiler:
-        once(lambda: run(24, 6))
-    for key in ("self_cuda_time_total", "cpu_time_total"):
-        print(profiler.key_averages().table(sort_by=key, row_limit=22, max_name_column_width=60), flush=True)
+    for number in (len(stages) - 2, len(stages) - 1):
+        stage, stream, splits = stages[number], source.open(preset, number, 0, "cuda"), views - 2
+        scenes = stage.scenes // preset.train.pieces
+        begun = once(lambda: run(stream, 0, splits))  # noqa: B023
+        seconds = once(lambda: run(stream, splits, 2 * splits)) / (2 * splits)  # noqa: B023
+        tokens = (stage.image_size // preset.model.patch) ** 2
+        work = [forward_flops(preset.model, r, views - r, tokens) for r in range(1, views - 1)]
+        rate = 3 * scenes * sum(work) / len(work) / seconds / 1e12
+        rendering = timed(lambda: stream.step(0), 5)  # noqa: B023
+        print(f"{way}: {stage.image_size} px, {scenes} scenes a piece: {1e3 * seconds:.1f} ms a step, {rate:.0f} "
+              f"TFLOP/s; rendering {1e3 * rendering:.1f} ms; {splits} splits recorded in {begun:.0f} s")  # fmt: skip
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+        once(lambda: run(stream, 3 * splits, 6))
+    rows = profiler.key_averages()
+    spent = sort_kernels({row.key: row.self_device_time_total / 6e3 for row in rows})
+    print("  ms a step: " + "  ".join(f"{name} {value:.2f}" for name, value in spent.items()))
+    print(rows.table(sort_by="self_cuda_time_total", row_limit=22, max_name_column_width=60), flush=True)
 
 
 def main() -> None:
     words = [word for word in sys.argv[1:] if not word.startswith("--")]
+    ways = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("--ways=")]
     packed = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("--photographs=")]
     source = WorldSource(Path(packed[0]) if packed else None, "cuda")
     preset = PRESETS[words[0] if words else "tiny"]()
     torch.set_float32_matmul_precision("high")
     if "--profile" in sys.argv:
-        profile_loop(preset, source)
+        for way in (ways[0] if ways else "now").split(","):
+            profile_loop(preset, source, way)
+            torch.compiler.reset()
         return
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
     print(f"ceiling: bf16 8192^3 product {2 * 8192**3 / timed(lambda: a @ a, 20) / 1e12:.0f} TFLOP/s", flush=True)

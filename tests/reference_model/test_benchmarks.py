@@ -22,7 +22,7 @@ def run(*words: str, out: Path) -> subprocess.CompletedProcess[str]:
 
 def test_every_section_reports_and_names_its_bar(tmp_path: Path) -> None:
     sections = ["ceiling", "kernels", "train", "gta", "window", "cache", "frames", "latency"]
-    done = run("--tiny", "--only", ",".join(sections), out=tmp_path)
+    done = run("--tiny", "--only", ",".join(sections), "--ways", "now,plain", out=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in (tmp_path / "model.jsonl").read_text().splitlines()]
     assert {row["section"] for row in rows} == set(sections)
@@ -31,10 +31,30 @@ def test_every_section_reports_and_names_its_bar(tmp_path: Path) -> None:
         bars = [row["bar"] for row in rows if row["section"] == section and "bar" in row]
         assert bars and all(bar.endswith((" met", " MISSED")) for bar in bars)
     assert all(row["largest_difference"] < 1e-5 for row in rows if row["section"] == "cache")  # cached equals uncached
+    assert all(row["gradients_apart"] < 1e-5 for row in rows if row["section"] == "train")
 
 
-def test_a_section_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["model.py", "--tiny", "--only", "trian"])
-    with pytest.raises(SystemExit, match="2"):
-        runpy.run_path(str(ROOT / "benchmarks" / "model.py"), run_name="__main__")
-    assert "no section trian" in capsys.readouterr().err
+def test_kernels_are_sorted_by_what_they_are_for() -> None:
+    sort = runpy.run_path(str(ROOT / "benchmarks" / "kernels_used.py"))["sort_kernels"]
+    names = {
+        "nvjet_hsh_128x256": 4.0,
+        "cudnn_generated_fort_native_sdpa_sm90_flash_fprop": 3.0,
+        "_forward_kernel": 2.0,
+        "triton_poi_fused_add_0": 1.5,
+        "_swiglu_backward_kernel": 1.0,
+        "Memcpy DtoD": 0.5,
+        "elementwise": 0.1,
+    }
+    found = {"products": 4.0, "attention": 3.0, "stream": 2.0, "compiled": 1.5, "swiglu": 1.0, "copies": 0.5}
+    assert sort(names) == {**found, "other": 0.1}
+
+
+def test_a_section_or_a_way_that_is_none_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    for words, said in ((["--only", "trian"], "no section trian"), (["--ways", "slow"], "no way slow")):
+        monkeypatch.setattr(sys, "argv", ["model.py", "--tiny", *words])
+        with pytest.raises(SystemExit, match="2"):
+            runpy.run_path(str(ROOT / "benchmarks" / "model.py"), run_name="__main__")
+        assert said in capsys.readouterr().err

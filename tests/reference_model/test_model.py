@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from reference_model.attention import attend, attend_across, attend_windows, attend_within, cut_views
 from reference_model.codecs import patchify, unpatchify
 from reference_model.config import smoke
-from reference_model.model import Kaleido, Views
+from reference_model.model import Kaleido, Views, round_weights
 from tests.reference_model.models import DESIGNS, build_config, build_model, build_scene
 
 
@@ -150,3 +150,14 @@ def test_the_number_of_references_compiles_nothing_anew(name: str) -> None:
             out = scene._replace(features=None).with_views(references=r).run(model)
             assert torch.allclose(out, expected[r], atol=1e-5)
     torch._dynamo.reset()
+
+
+def test_weights_rounded_once_predict_what_weights_rounded_at_every_call_do() -> None:
+    """Bit by bit, under autocast: t's embedding keeps its type, and with it the angles of t."""
+    config = build_config(registers=2, modulation="block")
+    model, scene = build_model(config, torch.float32), build_scene(config, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        before = scene.run(model)
+        rounded = round_weights(model)
+        assert {p.dtype for p in rounded.blocks.parameters()} == {torch.float32, torch.bfloat16}
+        assert torch.equal(scene.run(rounded), before)
