@@ -49,16 +49,21 @@ def spherical(azimuth: Float[Tensor, "*batch"], elevation: Float[Tensor, "*batch
 
 
 ORBIT, ARC, PATH, FREE, WALK = range(5)
-WEIGHTS = (0.42, 0.22, 0.10, 0.13, 0.13)  # ours
+WEIGHTS = (0.34, 0.30, 0.08, 0.10, 0.18)  # ours
+FOCAL = (0.7, 3.8)  # image widths
+LONGEST = 4.0  # focal length of a single view, where views differ
+LONGEST_INSIDE = 1.7  # of a walk
+WIDEST_TURN = 1.5  # of a walk's heading to either side, radians
+SQUEEZED = 0.18  # share of the worlds whose images had another aspect ratio
 
 
 def _draw_lens(draw: Draw, count: int, views: int) -> tuple[Tensor, Tensor]:
     """Focal lengths [b, v] in image widths, and aspect ratios [b, 1] of what was squeezed into the square."""
-    focal = draw.log_uniform((count, 1), 0.7, 3.0) * torch.where(
+    focal = draw.log_uniform((count, 1), *FOCAL) * torch.where(
         draw.chance((count, 1), 0.25).bool(), draw.log_uniform((count, views), 0.8, 1.25), torch.ones(count, views)
     )
-    squeezed = draw.chance((count, 1), 0.35).bool()
-    return focal, torch.where(squeezed, draw.log_uniform((count, 1), 0.6, 1.8), torch.ones(count, 1))
+    squeezed = draw.chance((count, 1), SQUEEZED).bool()
+    return focal.clamp(max=LONGEST), torch.where(squeezed, draw.log_uniform((count, 1), 0.6, 1.8), torch.ones(count, 1))
 
 
 class _Ways(NamedTuple):
@@ -77,7 +82,7 @@ def _draw_ways(draw: Draw, count: int, views: int) -> _Ways:
     elevation = torch.asin(draw.uniform(shape) * (math.sin(1.35) - low.sin()) + low.sin())
     orbit = spherical(draw.uniform(shape, -math.pi, math.pi), elevation)
     azimuth, height = draw.uniform((count, 1), -math.pi, math.pi), draw.uniform((count, 1), 0.02, 0.9)
-    width = draw.log_uniform((count, 1), 0.06, 0.8)
+    width = draw.log_uniform((count, 1), 0.03, 0.8)
     arc = spherical(azimuth + width * draw.uniform(shape, -1, 1), height + 0.5 * width * draw.uniform(shape, -1, 1))
     along = torch.linspace(-1, 1, views).expand(shape) + draw.uniform(shape, -0.5, 0.5) / views
     path = spherical(
@@ -85,6 +90,26 @@ def _draw_ways(draw: Draw, count: int, views: int) -> _Ways:
     )
     free = spherical(draw.uniform(shape, -math.pi, math.pi), draw.uniform(shape, -0.1, 0.8))
     return _Ways(orbit, arc, path, free, width)
+
+
+def _draw_walk(draw: Draw, count: int, views: int) -> tuple[Tensor, Tensor]:
+    """Centres and viewing directions [b, v, 3] of who stands among the things: anywhere in a box, or, half of the time,
+    along a line, where the heading turns on the way. A walk keeps together, so that references have seen some of what
+    targets see.
+    """
+    shape = (count, views)
+    box = draw.uniform((*shape, 2), -1.5, 1.5) * draw.uniform((count, 1, 1), 0.3, 1.0)
+    along, way = draw.uniform(shape, -1, 1), draw.uniform((count, 1), -math.pi, math.pi)
+    step = (along * draw.uniform((count, 1), 0.3, 1.6))[..., None]
+    line = torch.stack([way.cos(), way.sin()], -1) * step + draw.uniform((*shape, 2), -0.12, 0.12)
+    line = line + draw.uniform((count, 1, 2), -0.4, 0.4)
+    on_line = draw.chance((count, 1), 0.5).bool()
+    floor_plan = torch.where(on_line[..., None], line, box)
+    centre = torch.cat([floor_plan, draw.uniform((*shape, 1), 0.3, 0.8)], -1)
+    turn, loose = draw.uniform((count, 1), 0.3, WIDEST_TURN), draw.uniform(shape, -1, 1)
+    turned = turn * torch.where(on_line, 0.7 * along * draw.chance((count, 1), 0.5) + 0.3 * loose, loose)
+    heading = draw.uniform((count, 1), -math.pi, math.pi) + turned
+    return centre, spherical(heading, draw.uniform(shape, -0.5, 0.15))
 
 
 def _finish_rig(
@@ -116,20 +141,18 @@ def draw_rig(count: int, views: int, generator: torch.Generator) -> Rig:
         direction = torch.where((kind == number)[..., None], way, direction)
     is_free, is_walk = kind == FREE, kind == WALK
     distance = torch.where(is_free, draw.uniform(shape, 1.1, 3.2), distance)
-    walk = draw.uniform((*shape, 3), -1, 1) * torch.tensor([1.5, 1.5, 0.25]) + torch.tensor([0.0, 0.0, 0.55])
-    # A walk keeps together, so that references have seen some of what targets see.
-    walk = torch.cat([walk[..., :2] * draw.uniform((count, 1, 1), 0.3, 1.0), walk[..., 2:]], -1)
+    walk, ahead = _draw_walk(draw, count, views)
     centre = torch.where(is_walk[..., None], walk, direction * distance[..., None])
-    jitter = draw.direction(shape) * draw.uniform((*shape, 1)) * torch.where(is_free, 0.9, 0.15)[..., None]
+    # Half of the arcs are aimed as carefully as they are narrow, so that their axes still meet.
+    careful = (kind == ARC) & draw.chance((count, 1), 0.5).bool()
+    loose = torch.where(careful, 0.15 * (ways.width / 0.4).clamp(max=1), torch.where(is_free, 0.9, 0.15))
+    jitter = draw.direction(shape) * draw.uniform((*shape, 1)) * loose[..., None]
     # Forward-facing captures often look in parallel: on half of the arcs the point looked at moves with the camera.
     parallel = ((kind == ARC) & draw.chance((count, 1), 0.5).bool()).float()[..., None]
     point = jitter + parallel * (centre - centre.mean(1, keepdim=True)) * draw.uniform((count, 1, 1), 0.3, 1.0)
-    ahead = spherical(
-        draw.uniform((count, 1), -math.pi, math.pi) + draw.uniform(shape, -0.9, 0.9), draw.uniform(shape, -0.5, 0.15)
-    )
     point = torch.where(is_walk[..., None], centre + ahead, point)
     roll = draw.uniform(shape, -1, 1) * torch.where(draw.chance((count, 1), 0.3).bool(), 0.35, 0.03)
-    focal = torch.where(is_walk, focal.clamp(max=1.4), focal)
+    focal = torch.where(is_walk, focal.clamp(max=LONGEST_INSIDE), focal)
     return _finish_rig(draw, centre, point, (focal, aspect), torch.zeros(shape), roll, is_walk[:, 0].float())
 
 

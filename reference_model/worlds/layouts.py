@@ -34,6 +34,7 @@ class Layout(NamedTuple):
     rotation: Float[Tensor, "b part 3 3"]
     grounded: Float[Tensor, "b part"]  # 1 where a part stands on the ground
     needed: Float[Tensor, "b part"]  # 1 for the parts of a table, which is never without a leg
+    single: Float[Tensor, " b"]  # 1 where the world is one object before a plain background
 
 
 def draw_layout(draw: Draw, floor: Float[Tensor, " b"], plain: Bool[Tensor, " b"]) -> Layout:
@@ -60,7 +61,7 @@ def draw_layout(draw: Draw, floor: Float[Tensor, " b"], plain: Bool[Tensor, " b"
     size = torch.where(is_rows[..., None], row_size, size)
     centre = torch.where(is_table[..., None], table, centre)
     size = torch.where(is_table[..., None], table_size, size)
-    return Layout(centre, size, rotation, grounded, furniture.float())
+    return Layout(centre, size, rotation, grounded, furniture.float(), single[:, 0].float())
 
 
 def _draw_sizes(draw: Draw, count: int) -> Float[Tensor, "b part 3"]:

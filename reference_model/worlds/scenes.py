@@ -19,7 +19,7 @@ from torch.nn.functional import normalize
 from reference_model.worlds.cameras import Rig
 from reference_model.worlds.draws import Draw
 from reference_model.worlds.layouts import draw_layout
-from reference_model.worlds.materials import Materials, draw_materials, muted
+from reference_model.worlds.materials import FACE_MODES, PART_MODES, Materials, draw_materials, muted
 from reference_model.worlds.shapes import PARTS
 
 FACES = 6  # of a room, each with a material of its own; the first is the open ground's
@@ -30,6 +30,10 @@ SUNK = 0.98  # of its half height is the centre of what stands on the ground abo
 LEAST_REACH = 1.2  # of a room's walls from the middle, before their margin
 PLAIN, ROOM, OPEN = range(3)
 SETTING_WEIGHTS = (0.42, 0.33, 0.25)
+BACKDROP_WEIGHTS = (0.5, 0.15, 0.35)  # white, black, coloured
+BLACKEST = 0.06  # the brightest black
+DARK = 0.1  # share of the worlds that are underexposed
+CALM = 0.1  # share of the worlds whose surfaces are smooth and of near colours
 SETTING_WEIGHTS_INSIDE = (0.0, 0.6, 0.4)  # who walks among things is surrounded by them
 
 
@@ -100,6 +104,14 @@ def _draw_hills(draw: Draw, floor: Tensor) -> _Hills:
     return _Hills(floor - height.sum(1), height, wave, draw.uniform((count, HILLS), 0, 2 * math.pi))
 
 
+def _draw_surfaces(draw: Draw, count: int) -> Materials:
+    """Materials of the parts and of what surrounds them, which is seldom plain; a tenth of the worlds are calm."""
+    calm = draw.chance((count, 1), CALM)
+    parts = draw_materials(draw, (count, PARTS), calm, PART_MODES)
+    faces = draw_materials(draw, (count, FACES), calm, FACE_MODES)
+    return _share_materials(draw, Materials(*(torch.cat(both, 1) for both in zip(parts, faces, strict=True))))
+
+
 def _share_materials(draw: Draw, materials: Materials) -> Materials:
     """In 40 % of the worlds the parts share three materials, as the parts of one object do."""
     count = materials.mode.shape[0]
@@ -111,12 +123,28 @@ def _share_materials(draw: Draw, materials: Materials) -> Materials:
     return Materials(*(field[rows, index] for field in materials))
 
 
-def _draw_present(draw: Draw, count: int) -> Float[Tensor, "b part"]:
-    """Between a seventh and all of the parts, at least one."""
-    present = (draw.uniform((count, PARTS)) < draw.uniform((count, 1), 0.15, 1.0)).float()
+def _draw_present(draw: Draw, single: Float[Tensor, " b"]) -> Float[Tensor, "b part"]:
+    """Between a seventh and all of the parts, at least one; of what is not a single object nearly half and more."""
+    count = single.shape[0]
+    least = torch.where(single > 0, 0.15, 0.45)[:, None]
+    present = (draw.uniform((count, PARTS)) < least + (1 - least) * draw.uniform((count, 1))).float()
     empty = present.sum(1) == 0
     present[:, 0] = torch.maximum(present[:, 0], empty.float())
     return present
+
+
+def _draw_backdrop(draw: Draw, count: int) -> Float[Tensor, "b 3"]:
+    """What plain worlds stand before: white in half of them, nearly black in 15 %, else a colour."""
+    kind = draw.choice((count, 1), BACKDROP_WEIGHTS)
+    coloured = muted(draw.uniform((count, 3)), draw.uniform((count, 1), 0.0, 0.8))
+    black = draw.uniform((count, 3), 0.0, BLACKEST)
+    return torch.where(kind == 0, 1.0, torch.where(kind == 1, black, coloured))
+
+
+def _draw_exposure(draw: Draw, count: int) -> Float[Tensor, "b 1"]:
+    """What all light of a world is multiplied by; 0.3 to 0.6 in the tenth of the worlds that are underexposed."""
+    dark, usual = draw.uniform((count, 1), 0.3, 0.6), draw.uniform((count, 1), 1.0, 1.4)
+    return torch.where(draw.chance((count, 1), DARK).bool(), dark, usual)
 
 
 def draw_worlds(rig: Rig, generator: torch.Generator) -> Worlds:
@@ -126,10 +154,9 @@ def draw_worlds(rig: Rig, generator: torch.Generator) -> Worlds:
     around = draw.choice((count,), SETTING_WEIGHTS_INSIDE)
     setting = torch.where(rig.inside > 0, around, draw.choice((count,), SETTING_WEIGHTS)).int()
     hills = _draw_hills(draw, floor)
-    present = _draw_present(draw, count)
     middle = sum_hills(*hills, torch.zeros(count, 1), torch.zeros(count, 1))[:, 0]
     layout = draw_layout(draw, torch.where(setting == OPEN, middle, floor), setting == PLAIN)
-    present = torch.maximum(present, layout.needed)
+    present = torch.maximum(_draw_present(draw, layout.single), layout.needed)
     x, y = layout.centre[..., 0], layout.centre[..., 1]
     ground = torch.where((setting == OPEN)[:, None], sum_hills(*hills, x, y), floor[:, None])
     centre = layout.centre.clone()
@@ -140,11 +167,10 @@ def draw_worlds(rig: Rig, generator: torch.Generator) -> Worlds:
     low[:, 2] = floor
     light = draw.direction((count, LIGHTS))
     light[..., 2] = light[..., 2].abs() + 0.25
-    strength = draw.uniform((count, 1), 0.35, 0.85)
+    strength, exposure = draw.uniform((count, 1), 0.35, 0.9), _draw_exposure(draw, count)
     second = draw.uniform((count, 1), 0.2, 0.6) * draw.chance((count, 1), 0.4)
     colour = strength[..., None] * draw.uniform((count, LIGHTS, 3), 0.88, 1.12)
-    white = draw.chance((count, 1), 0.55)
-    plain = white + (1 - white) * muted(draw.uniform((count, 3)), draw.uniform((count, 1), 0.0, 0.8))
+    plain = _draw_backdrop(draw, count)
     sky = muted(draw.uniform((count, 3), 0.45, 1.0), draw.uniform((count, 1), 0.1, 1.0))
     zenith = sky * draw.uniform((count, 1), 0.4, 1.0) * draw.uniform((count, 3), 0.75, 1.0)
     moving = draw.chance(shape, 0.5)[..., None]
@@ -159,19 +185,19 @@ def draw_worlds(rig: Rig, generator: torch.Generator) -> Worlds:
         cutter_rotation=draw.rotation(shape),
         cutter_centre=draw.direction(shape) * draw.uniform((*shape, 1), 0.3, 1.1),
         cutter_size=draw.log_uniform((*shape, 3), 0.3, 1.2),
-        materials=_share_materials(draw, draw_materials(draw, (count, SURFACES))),
+        materials=_draw_surfaces(draw, count),
         setting=setting,
         low=low,
         high=high,
-        horizon=torch.where((setting == OPEN)[:, None], sky, plain),
-        zenith=zenith,
-        haze=draw.log_uniform((count,), 0.01, 0.12),
+        horizon=torch.where((setting == OPEN)[:, None], sky, plain) * exposure.clamp(max=1),
+        zenith=zenith * exposure.clamp(max=1),
+        haze=draw.log_uniform((count,), 0.006, 0.1),
         ground=hills.ground,
         hill_height=hills.height,
         hill_wave=hills.wave,
         hill_phase=hills.phase,
         light=normalize(light, dim=-1),
-        light_colour=torch.stack([colour[:, 0], colour[:, 1] * second], 1),
+        light_colour=torch.stack([colour[:, 0], colour[:, 1] * second], 1) * exposure[..., None],
         softness=draw.log_uniform((count,), 0.02, 0.6),
-        ambient=(1.05 - strength) * draw.uniform((count, 3), 0.9, 1.1),
+        ambient=(1.05 - strength) * draw.uniform((count, 3), 0.9, 1.1) * exposure,
     )
