@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO, cast
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,7 +22,8 @@ from kaleido_bench.cli import train as command
 from kaleido_bench.cli.training_lines import Lines, describe, show
 from kaleido_bench.errors import IncompleteError
 from kaleido_bench.score.results import load_result
-from kaleido_bench.training import STOPPING, TrainCall
+from kaleido_bench.training import STOPPING, TrainCall, build_budget, load_preset
+from kaleido_bench.training_data import ReaderScenes
 from reference_model.checkpoint import load_checkpoint
 from reference_model.config import PRESETS, from_json
 from tests.cli.conftest import Kbench, start_kbench
@@ -62,6 +65,8 @@ def test_training_on_worlds_makes_weights_that_predict(kbench: Kbench, tmp_path:
     again = kbench("train", "smoke", "--steps", 2, "--out", out, *QUICK)
     assert again.code == 0 and "goes on from step 2" in again.err and "toy: done after 2 steps" in again.err
     assert "held out" not in again.err  # nothing is done twice
+    more = kbench("train", "smoke", "--steps", 3, "--out", out, *QUICK)
+    assert more.code == 0 and "goes on from step 2" in more.err and load_checkpoint(out)[2]["steps"] == 3
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
@@ -267,6 +272,32 @@ def test_the_words_for_a_team_mean_the_same_call(kbench: Kbench, monkeypatch: py
         assert kbench(*words).code == 0
         assert kbench("train", *command.write_words(calls[-1])).code == 0
         assert calls[-1] == calls[-2]
+
+
+GUIDE = (Path(__file__).parents[2] / "docs/training.md").read_text()
+
+
+def test_the_guide_s_commands_are_calls(kbench: Kbench, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[TrainCall] = []
+    monkeypatch.setattr(command, "run_call", lambda call, gpus, **_: calls.append(call))
+    lines = [re.sub(r"\s+[#>] .*", "", line) for line in GUIDE.splitlines() if line.startswith("kbench train ")]
+    ends = [kbench(*shlex.split(line)[1:]) for line in lines]
+    assert [ended.err for ended in ends if ended.code] == [] and len(calls) == len(lines) > 6
+    for call in calls:
+        build_budget(call.minutes, call.steps, call.flops)
+        if not call.preset.endswith(".json"):
+            load_preset(call.preset, call.settings)
+
+
+def test_the_guide_s_program_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+    scene = ReaderScenes(
+        str(write_scene(tmp_path / "data/arc").parent), "transforms", ordered=None, background="white"
+    )[0]
+    monkeypatch.chdir(tmp_path)
+    known = {"images": np.stack([scene.images[i] for i in range(6)]), "c2w": scene.c2w, "K": scene.intrinsics}
+    exec(program.replace("steps=100", "steps=1"), known)
+    assert load_checkpoint(tmp_path / "runs/train/desk")[2]["training_data"] == ["my-captures"]
 
 
 def test_help_names_every_preset_and_needs_no_torch() -> None:
