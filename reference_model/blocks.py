@@ -36,12 +36,13 @@ MODULATIONS = 9  # shift, scale and gate for each of the three layers of a block
 
 
 class Places(NamedTuple):
-    """Where the tokens of a batch are, for every block: built once."""
+    """Where the tokens of a batch are, for every block and every step: built once."""
 
     within: Actions  # position on all channels: pose and time cancel within a view
     across: Actions
     local: Window | None
     grid: Window | None
+    rays: Float[Tensor, "b v n ray"]  # what enters beside each patch's token (model.Kaleido.build_rays)
 
 
 class Attention(nn.Module):

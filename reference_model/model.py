@@ -137,26 +137,36 @@ class Kaleido(nn.Module):
                 across=Actions(pose, build_times(times, config.time_channels), positions(rest)),
                 local=local,
                 grid=grid,
+                rays=self.build_rays(views),
             )
+
+    def build_rays(self, views: Views) -> Float[Tensor, "b v n ray"]:
+        """What enters beside each patch's token: its rays, as the model takes them, and whether it is a target's."""
+        config, (b, v) = self.config, views.c2w.shape[:2]
+        n = (views.height // config.patch) * (views.width // config.patch)
+        role = self.roles(views, views.c2w)[None, :, None, None].expand(b, v, n, 1)
+        if config.rays == "none":
+            return role
+        cameras = widen(views.c2w), widen(views.intrinsics)
+        if config.rays == "camera":
+            rays = camera_rays(cameras[1], views.height, views.width, config.patch)
+        else:
+            rays = plucker_rays(*cameras, views.height, views.width, config.patch)
+        return torch.cat([rays, role.to(rays.dtype)], -1)
 
     def embed_views(
         self,
         tokens: Float[Tensor, "b v n channels"],
         views: Views,
         features: Float[Tensor, "b reference n feature"] | None,
+        rays: Float[Tensor, "b v n ray"] | None = None,
     ) -> Float[Tensor, "b v n d"]:
         """Tokens, rays and role through one layer; image features added to the references (concatenating them, as the
         paper says, comes to the same sum: targets have zeros there); registers behind each view's patches.
         """
-        config, (b, v, n, _) = self.config, tokens.shape
-        role = self.roles(views, tokens)[None, :, None, None].expand(b, v, n, 1)
-        parts = [tokens]
-        if config.rays == "camera":
-            parts.append(camera_rays(widen(views.intrinsics), views.height, views.width, config.patch))
-        elif config.rays == "plucker":
-            cameras = widen(views.c2w), widen(views.intrinsics)
-            parts.append(plucker_rays(*cameras, views.height, views.width, config.patch))
-        x = self.embed(torch.cat([part.to(tokens.dtype) for part in (*parts, role)], -1))
+        config, (b, v) = self.config, tokens.shape[:2]
+        rays = self.build_rays(views) if rays is None else rays
+        x = self.embed(torch.cat([tokens, rays.to(tokens.dtype)], -1))
         if self.features is not None and features is not None:
             seen = self.features(features.to(tokens.dtype))
             x = torch.cat([x[:, : views.references] + seen, x[:, views.references :]], 1)
@@ -196,7 +206,7 @@ class Kaleido(nn.Module):
             cache = self.encode_references(tokens[:, :r], views.take(0, r, r), features) if r else ()
             return self.denoise(tokens[:, r:], t, views.take(r, v, 0), cache)
         places = self.build_places(views)
-        x = self.embed_views(tokens, views, features)
+        x = self.embed_views(tokens, views, features, places.rays)
         modulation = self.time(widen(t)[:, None] * self.roles(views, tokens))  # references stay at t = 0
         blind = torch.tensor(0 if self.config.references_see_targets else r, device="cpu")  # attention.attend_across
         for block in self.blocks:
@@ -225,7 +235,8 @@ class Kaleido(nn.Module):
                 "references_see_targets: what references compute changes with the targets; nothing to cache"
             )
         views = views._replace(references=clean.shape[1])
-        places, x = self.build_places(views), self.embed_views(clean, views, features)
+        places = self.build_places(views)
+        x = self.embed_views(clean, views, features, places.rays)
         modulation = self.time(torch.zeros(clean.shape[:2], device=clean.device, dtype=widen(clean).dtype))
         together = torch.tensor(0, device="cpu")  # all see all, and what is past
         if len(self.encoder):
@@ -254,7 +265,8 @@ class Kaleido(nn.Module):
             places: `build_places(views)`, where several steps share it.
         """
         views = views._replace(references=0)
-        places, x = places or self.build_places(views), self.embed_views(noised, views, None)
+        places = places or self.build_places(views)
+        x = self.embed_views(noised, views, None, places.rays)
         modulation = self.time(widen(t)[:, None] * self.roles(views, noised))
         together = torch.tensor(0, device="cpu")
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
