@@ -49,7 +49,8 @@ def wrap_blocks(model: Kaleido, *, compiled: bool, recomputed: bool) -> None:
 
 
 def shard_model(model: Kaleido, mesh: DeviceMesh, *, mixed: bool) -> None:
-    """In place: every parameter becomes this process' rows of it.
+    """In place: every parameter becomes this process' rows of it, on its device. A model that is still in the host's
+    memory is moved block by block, and never whole on a GPU.
 
     Args:
         mixed: gather weights in bfloat16, half the bytes, for a model that runs under autocast (which would round them
@@ -187,7 +188,8 @@ class ShardedGradients:
         every process. A parameter that no scene has used has norm 0.
         """
         parts = self.parts()
-        squares = torch.stack(torch._foreach_norm(parts)).square()
+        none = torch.zeros(1, device=self.parameters[0].device)  # of no rows: a norm of nothing is not everywhere 0
+        squares = torch.stack(torch._foreach_norm([part if part.numel() else none for part in parts])).square()
         dist.all_reduce(squares)
         norms = squares.sqrt()
         torch._foreach_mul_(parts, (limit / (norms.norm() + 1e-6)).clamp(max=1.0))

@@ -108,7 +108,7 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
     Raises ValueError where the initial weights are of another model, or the model cannot be sharded.
     """
     torch.manual_seed(preset.train.seed)
-    model = Kaleido(preset.model).to(team.device)
+    model = Kaleido(preset.model)
     if run.initial:
         weights, other, _ = load_checkpoint(find_checkpoint(run.initial))
         if other.model != preset.model:
@@ -118,6 +118,7 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
         mesh = build_mesh(team.device)
         shard_model(model, mesh, mixed=team.device != "cpu")
         return Trained(model, build_average(model, mesh), build_sharded_optimizers(model, preset.train))
+    model = model.to(team.device)
     averaged = Kaleido(preset.model).to(team.device).eval().requires_grad_(False)
     averaged.load_state_dict(model.state_dict())
     return Trained(model, averaged, build_optimizers(model, preset.train))

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reference_model.config import ModelConfig, smoke
+from reference_model.diagnostics import find_overflow
 from reference_model.model import Kaleido
 from reference_model.optim import build_optimizers, orthogonalise
 from reference_model.parallel import Team
@@ -33,7 +34,7 @@ from reference_model.sharding import (
 )
 from tests.reference_model.models import Scene, build_config, build_model, build_scene
 
-PROCESSES, STEPS, DECAY, LIMIT = 2, 3, 0.7, 0.5
+PROCESSES, PIECES, STEPS, DECAY, LIMIT = 2, 4, 3, 0.7, 0.5
 TRAIN = smoke().train
 MATRICES = ((5, 3, 4), (1, 4, 2), (6, 1, 8), (4, 4, 4))  # rows, columns, how many: rows and matrices that do not divide
 
@@ -45,10 +46,9 @@ def design() -> ModelConfig:
     )
 
 
-def scene_of(process: int, step: int, dtype: torch.dtype = torch.float32) -> Scene:
-    """What a process trains on; in the last step without references, so that some weights have no gradient."""
-    config = design()
-    scene = build_scene(config, dtype, scenes=2, seed=1 + 10 * step + process)
+def scene_of(piece: int, step: int) -> Scene:
+    """A piece of a step; of the last step without references, so that some weights have no gradient."""
+    scene = build_scene(design(), torch.float32, scenes=2, seed=1 + 10 * step + piece)
     if step < STEPS - 1:
         return scene
     return scene.with_views(references=0)._replace(features=None)
@@ -75,17 +75,18 @@ def train_share(rank: int, *, recomputed: bool) -> Trained:
     average = build_average(model, mesh)
     weights, running = list(model.parameters()), local_parts(average.parameters())
     optimizers, gradients = build_sharded_optimizers(model, TRAIN), ShardedGradients(weights)
-    losses, norms = [], []
+    team, losses, norms = Team(rank, PROCESSES, "cpu"), [], []
     for step in range(STEPS):
         gradients.zero()
-        loss = loss_of(model, scene_of(rank, step))
-        loss.backward()
-        gradients.average(Team(rank, PROCESSES, "cpu"), pieces=PROCESSES)
+        own = [loss_of(model, scene_of(piece, step)) for piece in team.take_pieces(PIECES)]
+        for loss in own:
+            loss.backward()
+        gradients.average(team, PIECES)
         norms.append(gradients.clip(LIMIT))
         for optimizer in optimizers:
             optimizer.step()
         torch._foreach_lerp_(running, local_parts(weights), 1 - DECAY)
-        losses.append(loss.detach())
+        losses.append(torch.stack(own).detach())
     tensors = {f"model.{name}": whole.clone() for name, whole in gather_weights(model)}
     tensors |= {f"average.{name}": whole.clone() for name, whole in gather_weights(average)}
     return Trained(losses, norms, tensors | dict(gather(name_states(optimizers))))
@@ -98,7 +99,7 @@ def train_whole() -> Trained:
     losses, norms = [], []
     for step in range(STEPS):
         model.zero_grad(set_to_none=True)
-        each = torch.stack([loss_of(model, scene_of(process, step)) for process in range(PROCESSES)])
+        each = torch.stack([loss_of(model, scene_of(piece, step)) for piece in range(PIECES)])
         each.mean().backward()
         norms.append(torch.stack([torch.zeros(()) if p.grad is None else p.grad.norm() for p in weights]))
         torch.nn.utils.clip_grad_norm_(weights, LIMIT)
@@ -166,11 +167,15 @@ def try_loading() -> list[str]:
     scatter_weights(model, ((name, tensor.double()) for name, tensor in whole.items()))
     same = all(torch.equal(tensor, whole[name]) for name, tensor in gather_weights(model))
     first, *rest = whole.items()
+    if mesh.get_local_rank() == 1:
+        local_parts([model.head.weight])[0][-1] = torch.nan  # in rows that the first process does not have
+    overflow = find_overflow(model, lambda: None)
     return [
         f"same: {same}",
         complaint(lambda: scatter_weights(model, rest)),
         complaint(lambda: scatter_weights(model, [("strange", torch.zeros(1))])),
         complaint(lambda: scatter_weights(model, [(first[0], torch.zeros(1))])),
+        str(overflow),
         complaint(lambda: shard_model(Kaleido(build_config(layout="encoder-decoder")), mesh, mixed=False)),
     ]
 
@@ -254,7 +259,8 @@ def test_sharded_training_is_training(found: Found, whole: Trained, label: str) 
     for rank, tensors in enumerate(found.tensors):
         own = {name.removeprefix(f"{label}."): tensor for name, tensor in tensors.items() if name.startswith(label)}
         losses, norms = own.pop("losses"), own.pop("norms")
-        torch.testing.assert_close(losses, torch.stack(whole.losses)[:, rank], rtol=1e-5, atol=0)
+        share = Team(rank, PROCESSES, "cpu").take_pieces(PIECES)
+        torch.testing.assert_close(losses, torch.stack(whole.losses)[:, list(share)], rtol=1e-5, atol=0)
         torch.testing.assert_close(norms, torch.stack(whole.norms), rtol=1e-4, atol=1e-6)
         assert own.keys() == whole.tensors.keys()
         for name, tensor in whole.tensors.items():
@@ -279,7 +285,7 @@ def test_bfloat16_is_gathered_and_float32_kept(found: Found) -> None:
     """
     model = build_model(design(), torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        losses = torch.stack([loss_of(model, scene_of(process, 0)) for process in range(PROCESSES)])
+        losses = torch.stack([loss_of(model, scene_of(piece, 0)) for piece in range(PROCESSES)])
     losses.mean().backward()
     for rank, tensors in enumerate(found.tensors):
         torch.testing.assert_close(tensors["autocast.loss"], losses[rank], rtol=1e-2, atol=0)
@@ -291,9 +297,10 @@ def test_bfloat16_is_gathered_and_float32_kept(found: Found) -> None:
 
 
 def test_weights_are_read_tensor_by_tensor_and_mistakes_named(found: Found) -> None:
-    for same, missing, unknown, shape, layout in found.said:
+    for same, missing, unknown, shape, overflow, layout in found.said:
         assert same == "same: True"
         assert missing.startswith("no weights of ") and "preset" in missing
         assert unknown.startswith("weights of strange: this model has none")
         assert "found shape (1,), expected (" in shape
+        assert "weights of head.weight" in overflow  # all processes see it, and none runs on alone
         assert layout.startswith("an encoder-decoder cannot be sharded; expected layout decoder-only")
