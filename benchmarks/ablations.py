@@ -39,7 +39,7 @@ from reference_model.ablation_workers import Outcome, work_off
 from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
 from reference_model.config import PRESETS, Preset, to_json
 
-PRIORITY = ("i", "viii", "x", "extra", "ii", "vii", "vi", "iv", "iii", "v", "ix")
+PRIORITY = ("i", "ii", "viii", "x", "vi", "vii", "iv", "v", "iii", "ix", "extra")
 TINY = {"preset": "smoke", "flops": 8e8, "size": 16, "scenes": 4, "seeds": (2, 1)}
 
 

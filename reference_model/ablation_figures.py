@@ -111,7 +111,7 @@ def write_verdicts(results: Results, groups: Sequence[Row]) -> list[str]:
         steps = judged_steps(results, group)
         difference = compare(results, group, results.settings, steps)
         lines.append(
-            f"| {group['group']} | {name_sides(group)} | {group['reported'] or 'nothing reported'} | "
+            f"| {group['group']} | {name_sides(group)} | {group['reported'] or name_sign(group)} | "
             f"{count_steps(steps)} | {show_difference(difference)} | {judge_group(results, group)} |"
         )
     return lines
@@ -276,6 +276,13 @@ def plot_differences(axis: Axes, results: Results, groups: Sequence[Row], places
                   va="top" if height > 0.5 else "bottom", style="italic")  # fmt: skip
 
 
+def name_sign(group: Row) -> str:
+    """What the paper is said to report."""
+    if group["kind"] == "extra":
+        return "not the paper's"
+    return SIGNS[group["sign"]] or ("not of images" if group["reported"] else "nothing reported")
+
+
 def plot_signs(axis: Axes, results: Results, groups: Sequence[Row], places: Places) -> None:
     """A strip of words: the paper's sign, ours, the verdict, and what stands against what."""
     rows = (("paper", 0.93), ("here", 0.80), ("verdict", 0.67))
@@ -284,11 +291,7 @@ def plot_signs(axis: Axes, results: Results, groups: Sequence[Row], places: Plac
     for group, centre in zip(groups, places.centres, strict=True):
         steps, verdict = judged_steps(results, group), judge_group(results, group)
         found = compare(results, group, results.settings, steps)
-        words = (
-            SIGNS[group["sign"]] or ("not of images" if group["reported"] else "nothing reported"),
-            show_difference(found),
-            verdict,
-        )
+        words = (name_sign(group), show_difference(found), verdict)
         for (_, height), word in zip(rows, words, strict=True):
             paper = height == rows[0][1]
             big = paper and word == "+"

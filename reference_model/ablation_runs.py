@@ -163,7 +163,7 @@ def set_up(study: Study, device: str) -> Bench:
 def take_setting(batch: Batch, setting: Setting, normalisation: str) -> Batch:
     """The views of a setting, their poses normalised by themselves."""
     images, c2w, intrinsics = (x[:, : sum(setting)] for x in batch)
-    return Batch(images, NORMALISATIONS[normalisation](c2w), intrinsics)
+    return Batch(images, NORMALISATIONS[normalisation](c2w.cpu()).to(c2w.device), intrinsics)
 
 
 def per_scene(predicted: torch.Tensor, truth: torch.Tensor) -> list[float]:
@@ -215,6 +215,7 @@ def carry_out(run: Run, study: Study, bench: Bench) -> list[Row]:
         "steps": card["steps"], "flops": card["flops"], "train_s": round(trained - begun, 1),
         **measure_throughput(lines, run.preset.train.stages[-1].scenes),
         "losses": losses, "spikes": sum("spike" in line for line in lines),
-        "device": card["device"], "torch": card["torch"],
+        "device": card["device"], "torch": card["torch"], "code_sha256": card["code_sha256"],
+        "photographs_sha256": card["photographs_sha256"],
     }  # fmt: skip
     return [{**shared, "side": identify(side), "psnr": score_side(loaded, side, bench.batch)} for side in run.sides]
