@@ -36,7 +36,7 @@ from pydantic import JsonValue  # noqa: E402
 from scanned_meshes import REFERENCES as MESH_REFERENCES  # noqa: E402
 from scanned_meshes import TARGETS as MESH_TARGETS  # noqa: E402
 from scanned_meshes import write_objects  # noqa: E402
-from zero_shot_pictures import draw_curves, draw_sheets  # noqa: E402
+from zero_shot_pictures import draw_curves, draw_picture, draw_sheets  # noqa: E402
 from zero_shot_worlds import (  # noqa: E402
     MANY_COUNTS,
     MOVES,
@@ -422,21 +422,42 @@ def choose_many(lines: Sequence[Line]) -> int | None:
 # The whole
 
 
-def run_worlds(bench: Bench, model: str, renders: Path | None, steps: Sequence[int], counts: str) -> list[Setting]:
-    """All numbers of references with 1 step, 1, 3 and 5 (or `counts`) with more, and the orbits."""
-    both = Ask(tuple(str(bench.out / "protocols" / f"{name}.yaml") for name in (WORLDS, ORBITS)))
-    few = Ask(both.protocols[:1], ("--references", counts))
-    bench.run(both, NEAREST)
+class Worlds(NamedTuple):
+    """Whose answers on held-out worlds are asked for; `renders`: those that were made elsewhere."""
+
+    model: str
+    renders: Path | None
+
+    def setting(self, steps: int) -> Setting | None:
+        """None where it was not made elsewhere though others were."""
+        if self.renders is None:
+            return Setting(self.model, steps)
+        saved = self.renders / f"steps-{steps}"
+        return Setting(f"saved@{saved}", steps, told=False) if saved.is_dir() else None
+
+
+def run_worlds(bench: Bench, asked: Worlds, steps: Sequence[int]) -> list[Setting]:
+    """1 step under every number of references and off the orbit, more under 3; then the best of those, by PSNR, under
+    1, 3 and 5 references and off the orbit. Gives the settings, that of 1 step first.
+    """
+    worlds, orbits = (str(bench.out / "protocols" / f"{name}.yaml") for name in (WORLDS, ORBITS))
+    for setting in (NEAREST, asked.setting(1)):
+        assert setting is not None, "1 step is always made"
+        bench.run(Ask((worlds, orbits)), setting)
     settings: list[Setting] = []
     for number in steps:
-        saved = None if renders is None else renders / f"steps-{number}"
-        if saved is not None and not saved.is_dir():
-            print(f"{saved}: not there, {number} steps are left out", flush=True)
+        setting = asked.setting(number)
+        if setting is None:
+            print(f"{number} steps: not among the answers made elsewhere", flush=True)
             continue
-        setting = Setting(model, number) if saved is None else Setting(f"saved@{saved}", number, told=False)
         settings.append(setting)
-        for ask in (both,) if number == 1 else (few, Ask(both.protocols[1:])):
-            bench.run(ask, setting)
+        if number > 1:
+            bench.run(Ask((worlds,), ("--references", "3")), setting)
+    many = choose_many(tabulate(bench, [Group("held-out worlds", WORLDS, 3)], {WORLDS: settings}))
+    if many is not None:
+        best = next(setting for setting in settings if setting.steps == many)
+        bench.run(Ask((worlds,), ("--references", ",".join(map(str, MANY_COUNTS)))), best)
+        bench.run(Ask((orbits,)), best)
     return settings
 
 
@@ -480,8 +501,14 @@ def write_report(bench: Bench, model: str, worlds: Sequence[Setting], real: Sequ
     lines = tabulate(bench, list_groups(range(1, 11), [name for name in meshes if name != GSO]), settings)
     moves = measure_moves(bench, worlds)
     bars = hold_to_bars(lines, moves)
+    names = [name for name in (*settings, *(WORLDS, ORBITS)) if bench.folder(name, NEAREST).is_dir()]
     report = {
         "model": model,
+        "weights_sha256": hash_checkpoint(find_checkpoint(resolve_model(model).variant or "")),
+        "protocols": {
+            name: load_result(bench.folder(name, NEAREST) / "result.json").protocol.hash
+            for name in dict.fromkeys(names)
+        },
         "bars": [{**bar._asdict(), "met": bar.met} for bar in bars],
         "lines": [line._asdict() for line in lines],
         "moves": [dict(zip(("move", "method", "psnr", "gain"), move, strict=True)) for move in moves],
@@ -497,10 +524,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="KBENCH_DATA with scenes/ and meshes/ycb/; without it: worlds alone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--packed", type=Path, nargs="+", default=[], help="worlds-N.tar of zero_shot_worlds.py")
-    parser.add_argument("--worlds", type=int, help="held-out scenes; default: those that are there, or 12")
-    parser.add_argument("--orbits", type=int, help="likewise; or 6")
+    parser.add_argument("--worlds", type=int, help="held-out scenes; default: those that are there, or 8")
+    parser.add_argument("--orbits", type=int, help="likewise; or 4")
     parser.add_argument("--steps", default=",".join(map(str, STEPS)))
-    parser.add_argument("--many-counts", default=",".join(map(str, MANY_COUNTS)), help="references under many steps")
     parser.add_argument("--many", type=int, help="steps on real data beside 1; default: the best on held-out worlds")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
@@ -511,23 +537,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scenes, renders = bench.out / "data" / "worlds", find_renders(bench.out, options.model)
     if not scenes.is_dir():
         command = [sys.executable, str(HERE / "zero_shot_worlds.py"), "tiny", "--out", str(bench.out), "--steps", ""]
-        wanted = ["--worlds", str(options.worlds or 12), "--orbits", str(options.orbits or 6)]
+        wanted = ["--worlds", str(options.worlds or 8), "--orbits", str(options.orbits or 4)]
         subprocess.run([*command, *wanted], check=True)
     there = [len(list(scenes.glob(f"{kind}-*/transforms.json"))) for kind in ("world", "orbit")]
     write_worlds(bench.out, min(options.worlds or there[0], there[0]), min(options.orbits or there[1], there[1]))
     steps = [int(number) for number in options.steps.split(",")]
-    worlds = run_worlds(bench, options.model, renders, steps, options.many_counts)
+    worlds = run_worlds(bench, Worlds(options.model, renders), steps)
     report, real = write_report(bench, options.model, worlds, ()), []
+    best = choose_many(report.lines)
     if options.data is not None:
         link(bench.out / "data" / "scenes", options.data / "scenes")
         write_scanned(bench.out, options.data)
         write_lego(bench.out)
         write_photographs(bench.out)
-        real = run_real(bench, options.model, options.many or choose_many(report.lines))
+        real = run_real(bench, options.model, options.many or best)
         report = write_report(bench, options.model, worlds, real)
     draw_curves(bench.out, [line._asdict() for line in report.lines])
-    shown = dict.fromkeys((WORLDS, ORBITS), worlds) | dict.fromkeys((SCANNED, LEGO_5, PHOTOGRAPHS), real)
-    draw_sheets(bench.out, shown)
+    pair = [setting for setting in worlds if setting.steps in (1, best)]
+    draw_sheets(bench.out, dict.fromkeys((WORLDS, ORBITS), pair) | dict.fromkeys((SCANNED, LEGO_5, PHOTOGRAPHS), real))
+    draw_picture(bench.out, WORLDS, pair)
     print((bench.out / "report.md").read_text())
 
 

@@ -20,8 +20,9 @@ from kaleido_bench.predictions import Run, load_prediction, load_run_protocol, o
 from kaleido_bench.views import ViewReader
 
 CELL, GAP, HEAD, NAMES = 128, 4, 14, 96
-ROWS = 8  # of a sheet
+ROWS = 12  # of a sheet
 SHOWN = 3  # references at most
+ALWAYS = ("gso_toy",)
 WHITE_AT = 64
 
 
@@ -88,15 +89,13 @@ def paste_rows(rows: Sequence[Row]) -> Image.Image:
 
 
 def choose_items(items: Sequence[WorkItem], rows: int) -> list[WorkItem]:
-    """One of each scene, with the number of references that most scenes are asked with, 3 where there is a choice;
-    evenly over the scenes.
-    """
+    """One of each scene, with 3 references where there is a choice; evenly over the scenes, `ALWAYS` first."""
     scenes: dict[str, WorkItem] = {}
     for item in items:
         best = scenes.get(item.case.scene)
         if best is None or abs(len(item.case.references) - 3) < abs(len(best.case.references) - 3):
             scenes[item.case.scene] = item
-    listed = list(scenes.values())
+    listed = sorted(scenes.values(), key=lambda item: item.case.scene not in ALWAYS)
     return [listed[i * len(listed) // min(rows, len(listed))] for i in range(min(rows, len(listed)))]
 
 
@@ -126,14 +125,25 @@ def draw_sheet(folder: Path, data: Path, labels: Mapping[str, str], rows: int = 
     return paste_rows(lines)
 
 
+def draw_picture(out: Path, protocol: str, methods: Sequence[Labelled], rows: int = 6) -> Path | None:
+    """sheets/picture.jpg: the model alone, small enough to stand in a document."""
+    labels = {f"{each.steps} step": each.label for each in methods}
+    sheet = draw_sheet(out / "runs" / protocol, out / "data", labels, rows)
+    if sheet is None:
+        return None
+    place = out / "sheets" / "picture.jpg"
+    place.parent.mkdir(exist_ok=True)
+    sheet.save(place, quality=88, optimize=True)
+    return place
+
+
 def draw_sheets(out: Path, settings: Mapping[str, Sequence[Labelled]]) -> list[Path]:
-    """sheets/<protocol>.png: nearest, one step, and the last of the many."""
+    """sheets/<protocol>.png: nearest, and every setting."""
     drawn: list[Path] = []
     for protocol, methods in settings.items():
-        shown = [each for each in methods if each.steps == 1] + [each for each in methods if each.steps != 1][-1:]
-        labels = {"nearest": "nearest"} | {f"{each.steps} step": each.label for each in shown}
+        labels = {"nearest": "nearest"} | {f"{each.steps} step": each.label for each in methods}
         sheet = draw_sheet(out / "runs" / protocol, out / "data", labels)
-        if sheet is not None and shown:
+        if sheet is not None and methods:
             drawn.append(out / "sheets" / f"{protocol.split('/')[-1]}.png")
             drawn[-1].parent.mkdir(exist_ok=True)
             sheet.save(drawn[-1], optimize=True)
