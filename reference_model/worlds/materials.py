@@ -48,7 +48,11 @@ def draw_materials(
         calm: 1 for the worlds whose surfaces are smooth, mostly plain, and of near colours.
         modes: weights of MODES.
     """
-    frequency = draw.log_uniform((*shape, WAVES), 3.0, 90.0)
+    mode = draw.choice(shape, modes)
+    mode = torch.where(draw.chance(shape, 0.6) * calm > 0, MODES.index("plain"), mode)
+    # The edges of patches are sharp however far their waves have faded: fine ones would alias.
+    coarse = torch.where(mode == MODES.index("patches"), 0.3, 1.0)
+    frequency = draw.log_uniform((*shape, WAVES), 3.0, 90.0) * coarse[..., None]
     weights = draw.uniform((*shape, WAVES), 0.2) / frequency**0.3
     # Real surfaces differ in brightness more than in hue; a second colour is clearly brighter or darker.
     first, step = draw.uniform((*shape, 1, 1)), draw.uniform((*shape, 1, 1), 0.3, 0.7)
@@ -59,8 +63,6 @@ def draw_materials(
     apart = torch.where(draw.chance(shape, 0.15).bool(), draw.uniform(shape, 0.05, 0.4), draw.uniform(shape, 0.5, 1.0))
     apart = (apart * (1 - 0.65 * calm))[..., None, None]
     colours = colours[..., :1, :] + (colours - colours[..., :1, :]) * apart
-    mode = draw.choice(shape, modes)
-    mode = torch.where(draw.chance(shape, 0.6) * calm > 0, MODES.index("plain"), mode)
     colours = colours.clamp(0, 1)
     gain = draw.uniform((*shape, 1), 0.4, 1.6) * (0.5 + 0.5 * colours[..., 1, :])
     papered = (mode == MODES.index("photograph"))[..., None]

@@ -20,6 +20,7 @@ from reference_model.worlds import WorldBatch, draw_batch, to_device
 from reference_model.worlds.cameras import Rig, build_intrinsics, draw_clip, look_at
 from reference_model.worlds.draws import select
 from reference_model.worlds.layouts import LYING, OF_TABLE, TABLE_TOP
+from reference_model.worlds.materials import MODES
 from reference_model.worlds.photographs import TEXELS, build_photographs, load_photographs
 from reference_model.worlds.render import (
     PLAIN_RENDERER,
@@ -31,7 +32,7 @@ from reference_model.worlds.render import (
     render_worlds,
     trace,
 )
-from reference_model.worlds.scenes import OPEN, PLAIN, Worlds, hill_heights
+from reference_model.worlds.scenes import BLACKEST, DARK, OPEN, PLAIN, Worlds, hill_heights
 from reference_model.worlds.shapes import FAR, KINDS, PARTS
 
 
@@ -314,6 +315,40 @@ def test_worlds_use_every_ingredient() -> None:
     assert 0.2 < worlds.cut.mean() < 0.3
     assert (worlds.hill_height.abs().sum(1) > 0).float().mean() == pytest.approx(0.5, abs=0.1)
     assert (worlds.light_colour[:, 1].sum(1) > 0).float().mean() == pytest.approx(0.4, abs=0.1)
+
+
+def test_worlds_are_lit_and_backed_as_captures_are() -> None:
+    worlds = draw(3000, 13, views=2).worlds
+    backdrop = worlds.horizon[worlds.setting == PLAIN]
+    shares = [(backdrop == 1).all(1).float().mean().item(), (backdrop <= BLACKEST).all(1).float().mean().item()]
+    assert shares == pytest.approx([0.5 * (1 - DARK), 0.15], abs=0.04)
+    light = (worlds.ambient + worlds.light_colour.amax(1)).amax(1)  # where nothing is in the way: about 1.05 exposures
+    assert (light < 0.8).float().mean() == pytest.approx(DARK, abs=0.03)
+    assert worlds.present[worlds.setting != PLAIN].sum(1).quantile(0.02) >= 0.3 * PARTS
+    assert worlds.present[worlds.setting == PLAIN].sum(1).quantile(0.05) <= 0.25 * PARTS
+
+
+def test_cameras_are_as_near_as_far_and_as_long_as_captures_have_them() -> None:
+    rig = draw(2000, 17, views=8).rig
+    axes, centre = rig.c2w[..., :3, 2], rig.c2w[..., :3, 3]
+    inside = rig.inside > 0
+    assert inside.float().mean() == pytest.approx(0.18, abs=0.03)
+    turn = torch.acos((axes @ axes.mT).clamp(-1, 1)).amax((1, 2))
+    assert (turn < 0.2).float().mean() > 0.1 and (turn[inside] > 2).float().mean() > 0.05
+    thin = torch.linalg.svdvals(centre[..., :2] - centre[..., :2].mean(1, keepdim=True))
+    on_line = (thin[:, 1] < 0.4 * thin[:, 0])[inside].float().mean()
+    assert on_line == pytest.approx(0.5, abs=0.12)
+    assert 3.5 < rig.focal[..., 0].max() <= 4 and rig.focal[inside][..., 0].max() <= 1.7
+    assert (rig.focal[..., 0] != rig.focal[..., 1]).any(1).float().mean() == pytest.approx(0.18, abs=0.03)
+
+
+def test_most_surfaces_are_busy_and_some_worlds_are_calm() -> None:
+    batch = draw(24, 19, views=1)
+    images = render_worlds(*batch, 48, samples=1, photographs=load_photographs())[:, 0].mean(1)
+    contrast = images.diff(dim=-1).abs().mean((1, 2))
+    assert 0.025 < contrast.median() < 0.07 and contrast.min() < 0.015
+    plain = (batch.worlds.materials.mode == MODES.index("plain")).float().mean(1)
+    assert plain.max() > 0.4 and plain.median() < 0.2
 
 
 def test_photographs_are_a_fixed_set_that_worlds_show(tmp_path: Path) -> None:
