@@ -209,7 +209,7 @@ def main() -> None:
     source = WorldSource(args.photographs, team.device)
     toy = args.device == "cpu"
     if toy:
-        args.size, args.steps = 32, min(args.steps, 4)
+        args.size, args.steps = 16, min(args.steps, 4)
     if args.what == "loop":
         args.scenes = args.scenes or (2 * team.size if toy else 128)
         time_loop(args, smoke() if toy else PRESETS[args.preset](), source, team)

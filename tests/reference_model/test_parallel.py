@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -164,3 +165,15 @@ def test_pieces_that_processes_do_not_divide_are_one_clear_error(tmp_path: Path)
     assert errors.count("pieces=1 a step among 2 processes: expected a multiple; --set train.pieces=2") == 1, errors
     assert "reference_model/train.py" not in errors  # a message, no trace
     assert not (tmp_path / "run").exists()
+
+
+def test_the_benchmark_of_several_gpus_reports_and_compares(tmp_path: Path) -> None:
+    """At toy size: its times mean nothing here; that replicas and shares lose alike does."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
+    command += [str(ROOT / "benchmarks" / "parallel.py"), "shares", "--device", "cpu", "--steps", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [row["row"] for row in rows] == ["replicas", "shares", "shares, recomputed"]
+    assert all(row["largest_difference"] < 1e-3 and row["processes"] == PROCESSES for row in rows)
