@@ -150,8 +150,9 @@ def attend_packed(
         return Attended(action.restore_output(out, actions), k, v)
     split = Split(*PrepareSplit.apply(qkv, q_gain, k_gain, actions, heads, count))  # pyright: ignore[reportGeneralTypeIssues]
     flat = Split(*(x.flatten(1, 2) for x in split))
-    of_references = attend(flat.q_references, flat.k_references, flat.v_references).view_as(split.q_references)
-    of_targets = attend(flat.q_targets, flat.k, flat.v).view_as(split.q_targets)
+    of_references = attend(flat.q_references, flat.k_references, flat.v_references)
+    of_references = of_references.unflatten(1, split.q_references.shape[1:3])
+    of_targets = attend(flat.q_targets, flat.k, flat.v).unflatten(1, split.q_targets.shape[1:3])
     return Attended(JoinRestored.apply(of_references, of_targets, actions), split.k, split.v)  # pyright: ignore[reportArgumentType]
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from reference_model import attention
 from reference_model.attention import Gains
@@ -426,3 +427,36 @@ def test_a_compiled_block_is_pieces_that_only_attention_parts() -> None:
     assert relative(pair[0].detach(), pair[1].detach()) < 1e-5
     grads = [torch.autograd.grad(y.square().sum(), [x, *block.parameters()]) for y in pair]
     assert all(relative(a, b) < 1e-5 for a, b in zip(*grads, strict=True))
+
+
+class Launches(TorchDispatchMode):
+    """The operators that a GPU would be asked to run: but for views, new tensors and what the interpreter does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        returned = func._schema.returns
+        view = any(x.alias_info is not None and not x.alias_info.is_write for x in returned)
+        if not view and not any(word in func.name() for word in ("empty", "set_", "copy", "item", "promote", "detach")):
+            self.names.append(func.name().partition("::")[2])
+        return func(*args, **(kwargs or {}))
+
+
+@needs_triton
+def test_a_denoising_block_beside_cached_references_is_eighteen_launches() -> None:
+    """One scene at a time is bound by them (docs/log.md): six products, two attentions, nine passes, the modulation. One
+    of the passes, which writes into the room, is no operator.
+    """
+    model, views = build(pose="prope", kv_heads=2).requires_grad_(False), build_views(2)
+    choose(model, DEVICE)
+    tokens, block = torch.randn(1, 3, 16, 192, device=DEVICE), model.blocks[0]
+    targets = views.take(2, 3, 0)
+    with torch.inference_mode():
+        rooms = make_rooms(model.encode_references(tokens[:, :2], views.take(0, 2, 2)), 1)
+        x, places = model.embed_views(tokens[:, 2:], targets, None), model.build_places(targets)
+        modulation = torch.randn(1, 1, 9, 64, device=DEVICE)
+        with Launches() as launches:
+            block(x, modulation, places, torch.tensor(0), rooms[0])
+    assert len(launches.names) == 18 - 1, launches.names

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from reference_model.attention import attend, attend_across, attend_windows, attend_within, cut_views
 from reference_model.codecs import patchify, unpatchify
 from reference_model.config import smoke
-from reference_model.model import Kaleido, Views, round_weights
+from reference_model.model import AlignedLinear, Kaleido, Views, round_weights
 from tests.reference_model.models import DESIGNS, build_config, build_model, build_scene
 
 
@@ -161,3 +161,10 @@ def test_weights_rounded_once_predict_what_weights_rounded_at_every_call_do() ->
         rounded = round_weights(model)
         assert {p.dtype for p in rounded.blocks.parameters()} == {torch.float32, torch.bfloat16}
         assert torch.equal(scene.run(rounded), before)
+
+
+def test_padded_inputs_make_the_same_product() -> None:
+    layer = AlignedLinear(13, 6).double()
+    x = torch.randn(2, 3, 13, dtype=torch.float64)
+    assert torch.allclose(layer.pad(x), layer(x), atol=1e-12)
+    assert torch.equal(layer(x), F.linear(x, layer.weight, layer.bias))
