@@ -383,7 +383,8 @@ def large() -> Preset:
     """3.1 B parameters, the size of the paper's largest, at 512 px on autoencoder latents (FLUX.2's 32
     channels at 1/8 of the size, 2 x 2 of them a token) with DINOv2 features (base, 768 channels) beside the
     references. Nobody has
-    trained it here: its shapes, parameters and FLOPs are checked on the meta device.
+    trained it here: its shapes, parameters and FLOPs are checked on the meta device. In
+    training each of up to eight GPUs holds a share of it.
     """
     return Preset(
         model=ModelConfig(
@@ -396,13 +397,13 @@ def large() -> Preset:
         train=dataclasses.replace(
             medium().train,
             stages=(
-                Stage(image_size=256, scenes=8, share=0.3, video=True),
-                Stage(image_size=256, scenes=8, share=0.4),
-                Stage(image_size=512, scenes=2, share=0.3),
+                Stage(image_size=256, scenes=16, share=0.3, video=True),
+                Stage(image_size=256, scenes=16, share=0.4),
+                Stage(image_size=512, scenes=8, share=0.3),
             ),
             learning_rate=3e-4,
             ema_decay=0.9999,
-            pieces=2,
+            pieces=8,
             sharded=True,
             recomputed=True,
         ),
