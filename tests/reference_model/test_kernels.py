@@ -446,8 +446,8 @@ class Launches(TorchDispatchMode):
 
 @needs_triton
 def test_a_denoising_block_beside_cached_references_is_eighteen_launches() -> None:
-    """One scene at a time is bound by them (docs/log.md): six products, two attentions, nine passes, the modulation. One
-    of the passes, which writes into the room, is no operator.
+    """One scene at a time is bound by them (docs/log.md): six products, two attentions, nine passes, the modulation.
+    One of the passes, which writes into the room, is no operator.
     """
     model, views = build(pose="prope", kv_heads=2).requires_grad_(False), build_views(2)
     choose(model, DEVICE)
