@@ -97,6 +97,11 @@ def tell_on_stderr(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
+def count_threads() -> int:
+    """Cores of this machine for each process that torchrun started on it, from 1 to 16."""
+    return max(1, min(16, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+
+
 class PosedSource:
     """Scenes with known cameras as a source of training views (steps.Source).
 
@@ -110,7 +115,7 @@ class PosedSource:
         held_out: so many scenes are never trained on; the finished model is scored on them. Which, depends on how many
             scenes there are and nothing else.
         memory: bytes of decoded images that are kept, in each process.
-        threads: that decode; None: one a core, 16 at most.
+        threads: that decode; None: one for each core that falls to this process, 16 at most.
         tell: called with what is to be said, such as a scene that is passed over.
 
     Raises ValueError for an unknown fit, no scenes to train on, or a span below 2.
@@ -140,7 +145,7 @@ class PosedSource:
         self.held_out, self.training = np.sort(order[:held_out]), np.sort(order[held_out:])
         self.name, self.about, self.fit, self.span = name, dict(about or {}), fit, span
         self.cache, self.tell = Cache(memory), tell
-        self.threads = ThreadPoolExecutor(threads or min(16, os.cpu_count() or 1))
+        self.threads = ThreadPoolExecutor(threads or count_threads())
         self.planner = ThreadPoolExecutor(1)  # waits for no other thread, so that no two wait for each other
         self.read_scene = lru_cache(256)(lambda scene: check_scene(scenes[scene]))
         self.told: set[int] = set()

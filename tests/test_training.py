@@ -10,7 +10,16 @@ import pytest
 
 from kaleido_bench.data.images import encode_png
 from kaleido_bench.errors import BenchError
-from kaleido_bench.training import build_budget, change_preset, check_initial, check_out, load_preset, render_preset
+from kaleido_bench.training import (
+    DataCall,
+    build_budget,
+    change_preset,
+    check_initial,
+    check_out,
+    load_preset,
+    open_data,
+    render_preset,
+)
 from kaleido_bench.training_data import LazyImages, ReaderScenes, check_name, split_numbers
 from reference_model.config import PRESETS, Stage, smoke
 from reference_model.posed import PosedScene
@@ -29,6 +38,27 @@ def test_a_reader_s_scenes_are_what_the_trainer_takes(tmp_path: Path) -> None:
     opencv = np.diag([1.0, -1, -1, 1])  # the file is in OpenGL axes; the trainer wants these
     opencv[2, 3] = 4
     np.testing.assert_allclose(scene.c2w[0], opencv)
+
+
+def test_real_captures_can_be_trained_on(data_dir: Path) -> None:
+    """Photographs of many sizes, renders over transparency, millimetres and metres: a step of each scene once."""
+    source = open_data(
+        DataCall(str(data_dir / "scenes"), "transforms", "real", None, "white", "random", None, 0, 1.0),
+        load_preset("smoke", ("train.view_rule=mixed", "train.view_pool=2")),
+        pytest.fail,
+    )
+    try:
+        count = len(source.training)
+        preset = load_preset("smoke", (f'train.stages=[{{"image_size": 32, "scenes": {count}, "share": 1}}]',))
+        views = source.open(preset, 0, 0, "cpu").step(0)
+    finally:
+        source.close()
+    assert views.images.shape == (count, 4, 3, 32, 32) and bool((views.images.std((1, 2, 3, 4)) > 0.05).all())
+    distance = views.c2w[..., :3, 3].norm(dim=-1).mean(1)
+    assert bool((distance < 1.01).all()) and bool((distance > 0.3).all())
+    # Of the shorter side: the temple's lens, the longest, is 1520 / 480 of it; a middle lies within the window.
+    focal, middle = views.intrinsics[..., 0, 0] / 32, views.intrinsics[..., :2, 2] / 32
+    assert bool(((focal > 1) & (focal < 3.2)).all()) and bool(((middle > 0) & (middle < 1)).all())
 
 
 def test_the_card_tells_data_sets_apart_and_not_where_they_lie(tmp_path: Path) -> None:

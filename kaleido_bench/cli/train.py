@@ -186,7 +186,8 @@ def print_plan(prepared: Prepared, processes: int) -> None:
     run = prepared.run
     begun = "begins anew" if prepared.resumes is None else f"goes on from step {prepared.resumes}"
     budget = next(f"{value:g} {name}" for name, value in vars(run.budget).items() if value is not None)
-    say(f"{budget} on {run.device} in {processes} processes, in {run.out}: {begun}")
+    each = f" in {processes} processes" if processes > 1 else ""
+    say(f"{budget} on {run.device}{each}, in {run.out}: {begun}")
 
 
 def write_words(call: TrainCall) -> list[str]:
