@@ -31,6 +31,7 @@ from reference_model.steps import WorldSource
 from reference_model.train import Loop, Run, build_trained, prepare_blocks
 from reference_model.view_sampling import draw_reference_count
 
+ROWS = ("replicas", "shares", "recomputed")  # the last: shares whose blocks are recomputed
 BAR = 0.85  # of the GPUs' number: 3.4 times on four
 MIDDLE = 0.5  # of the budget: any share at which the rate is neither warming up nor falling
 
@@ -144,11 +145,8 @@ def time_loop(args: argparse.Namespace, preset: Preset, source: WorldSource, tea
 def time_shares(args: argparse.Namespace, preset: Preset, source: WorldSource, team: Team) -> None:
     """Replicas, shares, and shares whose blocks are recomputed."""
     before: list[float] = []
-    for label, changes in {
-        "replicas": {"sharded": False, "recomputed": False},
-        "shares": {"sharded": True, "recomputed": False},
-        "shares, recomputed": {"sharded": True, "recomputed": True},
-    }.items():
+    for label in args.rows:
+        changes = {"sharded": label != "replicas", "recomputed": label == "recomputed"}
         clear(team)
         loop = start(with_stage(preset, args.size, args.scenes, team.size, **changes), source, team)
         first = go(loop, 0, 1)  # also what the optimizers remember is there from now on
@@ -198,6 +196,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128, help="pixels")
     parser.add_argument("--scenes", type=int, help="a step; `loop` 128, `shares` 8 a process")
     parser.add_argument("--steps", type=int, default=30, help="timed ones")
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=ROWS, help="of `shares`")
     parser.add_argument("--wide", action="store_true", help="`loop`: also with as many scenes each as the one had")
     parser.add_argument("--photographs", type=Path, help="packed by reference_model.worlds.photographs")
     parser.add_argument("--device", default="cuda")

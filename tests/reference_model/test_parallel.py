@@ -175,5 +175,5 @@ def test_the_benchmark_of_several_gpus_reports_and_compares(tmp_path: Path) -> N
     done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["row"] for row in rows] == ["replicas", "shares", "shares, recomputed"]
+    assert [row["row"] for row in rows] == ["replicas", "shares", "recomputed"]
     assert all(row["largest_difference"] < 1e-3 and row["processes"] == PROCESSES for row in rows)
