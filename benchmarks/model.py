@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import gc
 import itertools
 import json
 import os
@@ -326,7 +327,9 @@ def profile(machine: Machine, step: Step) -> None:
 
 
 def free(machine: Machine) -> None:
+    """What a section leaves behind: compiled modules hold themselves."""
     torch.compiler.reset()
+    gc.collect()
     if machine.cuda:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

@@ -101,28 +101,31 @@ def profile_loop(preset: Preset, source: WorldSource, way: str) -> None:
     gradients = Gradients(list(model.parameters()))
     stepper = build_stepper(build_loss(model, preset), gradients, recorded=True)
 
-    def run(stream: Stream, first: int, count: int) -> None:
+    def run(streams: list[Stream], first: int, count: int) -> None:
         for i in range(first, first + count):
             references = 1 + i % (views - 2)
             gradients.zero()
-            stepper(prepare_step(inputs, stream.step(i), preset, references, generator), references)
+            for stream in streams:
+                stepper(prepare_step(inputs, stream.step(i), preset, references, generator), references)
             gradients.clip(preset.train.clip_norm)
             for optimizer in optimizers:
                 optimizer.step()
 
+    splits, streams = views - 2, list[Stream]()
     for number in (len(stages) - 2, len(stages) - 1):
-        stage, stream, splits = stages[number], source.open(preset, number, 0, "cuda"), views - 2
-        scenes = stage.scenes // preset.train.pieces
-        begun = once(lambda: run(stream, 0, splits))  # noqa: B023
-        seconds = once(lambda: run(stream, splits, 2 * splits)) / (2 * splits)  # noqa: B023
+        stage = stages[number]
+        streams = [source.open(preset, number, piece, "cuda") for piece in range(preset.train.pieces)]
+        begun = once(lambda: run(streams, 0, splits))  # noqa: B023
+        seconds = once(lambda: run(streams, splits, 2 * splits)) / (2 * splits)  # noqa: B023
         tokens = (stage.image_size // preset.model.patch) ** 2
         work = [forward_flops(preset.model, r, views - r, tokens) for r in range(1, views - 1)]
-        rate = 3 * scenes * sum(work) / len(work) / seconds / 1e12
-        rendering = timed(lambda: stream.step(0), 5)  # noqa: B023
-        print(f"{way}: {stage.image_size} px, {scenes} scenes a piece: {1e3 * seconds:.1f} ms a step, {rate:.0f} "
-              f"TFLOP/s; rendering {1e3 * rendering:.1f} ms; {splits} splits recorded in {begun:.0f} s")  # fmt: skip
+        rate = 3 * stage.scenes * sum(work) / len(work) / seconds / 1e12
+        rendering = timed(lambda: [stream.step(3 * splits - 1) for stream in streams], 5)  # noqa: B023
+        print(f"{way}: {stage.image_size} px, {stage.scenes} scenes in {len(streams)} pieces: {1e3 * seconds:.1f} ms "
+              f"a step, {rate:.0f} TFLOP/s; rendering {1e3 * rendering:.1f} ms; {splits} splits recorded in "
+              f"{begun:.0f} s", flush=True)  # fmt: skip
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
-        once(lambda: run(stream, 3 * splits, 6))
+        once(lambda: run(streams, 3 * splits, 6))
     rows = profiler.key_averages()
     spent = sort_kernels({row.key: row.self_device_time_total / 6e3 for row in rows})
     print("  ms a step: " + "  ".join(f"{name} {value:.2f}" for name, value in spent.items()))
