@@ -464,8 +464,10 @@ def build_sampler(
 def measure_cache(machine: Machine, args: argparse.Namespace) -> None:
     """8 references, 1 target, 20 steps: the references' keys and values kept, or computed at every step."""
     steps, references = (3, 3) if machine.toy else (20, 8)
-    pairs = itertools.product(((128, 1), (128, 16), (256, 1), (256, 4), (512, 1)), args.ways.split(","))
-    for (size, scenes), way in pairs:
+    cases = [
+        case for case in ((128, 1), (128, 16), (256, 1), (256, 4), (512, 1)) if str(case[0]) in args.sizes.split(",")
+    ]
+    for (size, scenes), way in itertools.product(cases, args.ways.split(",")):
         config = build_config(machine, size=size, max_views=9)
         scenes = 1 if machine.toy else scenes
         model = build_sampling_model(machine, config, way)
@@ -517,7 +519,7 @@ def measure_frames(machine: Machine, args: argparse.Namespace) -> None:
 
 def measure_latency(machine: Machine, args: argparse.Namespace) -> None:
     """Seconds a view, 4 targets at a time from 4 references, cached; beside the time its FLOPs take at 600 TFLOP/s."""
-    for size, way in itertools.product((128, 256, 512), args.ways.split(",")):
+    for size, way in itertools.product(map(int, args.sizes.split(",")), args.ways.split(",")):
         config = build_config(machine, size=size)
         model = build_sampling_model(machine, config, way)
         views = draw_views(machine, 1, 4, 4, config.image_size)
@@ -556,6 +558,7 @@ def main() -> None:
     parser.add_argument("--profile", action="store_true", help="after `train`: the costliest operations")
     parser.add_argument("--tiny", action="store_true", help="toy sizes, on the CPU")
     parser.add_argument("--widths", default="512,768", help="of train and gta")
+    parser.add_argument("--sizes", default="128,256,512", help="of cache and latency, in pixels")
     parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
     args = parser.parse_args()
     chosen = args.only.split(",")
