@@ -102,9 +102,9 @@ def run(shape: Shape, inputs: Inputs, fused: bool) -> list[Tensor]:
     restore = action.restore_output if fused else attention.restore_output
     outputs = [*prepared, restore(prepared[0], inputs.actions)]
     generator = torch.Generator().manual_seed(1)
-    loss = sum((x.float() * torch.randn(x.shape, generator=generator).to(DEVICE)).sum() for x in outputs)
+    weighted = [(x.float() * torch.randn(x.shape, generator=generator).to(DEVICE)).sum() for x in outputs]
     learned = inputs[: 3 if shape.normed else 1]
-    return [*outputs, *torch.autograd.grad(loss, learned)]  # pyright: ignore[reportArgumentType]
+    return [*outputs, *torch.autograd.grad(torch.stack(weighted).sum(), learned)]
 
 
 GRADIENT_OF_GAINS = 5  # where it begins in what `run` gives: q, k, v, an output, the gradient of qkv, then of the gains
@@ -364,10 +364,10 @@ def test_sums_norms_and_gates_are_their_plain_twins(patches: int, width: int) ->
         ]
         for a, b in zip(*pair, strict=True):
             assert a is None if b is None else relative(a, b) < 2e-6
-    both = [
-        torch.autograd.grad(sum((y * w).sum() for y, w in zip(f()[:2], weights, strict=False)), (x, branch, table))  # pyright: ignore[reportArgumentType]
-        for f in (fused, plain)
-    ]
+    both: list[tuple[Tensor, ...]] = []
+    for way in (fused, plain):
+        weighted = [(y * weight).sum() for y, weight in zip(way()[:2], weights, strict=False)]
+        both.append(torch.autograd.grad(weighted[0] + weighted[1], (x, branch, table)))
     for a, b in zip(*both, strict=True):  # the gradients of the sum and of what is read of it meet
         assert relative(a, b) < 2e-6
 
