@@ -104,7 +104,7 @@ def run(shape: Shape, inputs: Inputs, fused: bool) -> list[Tensor]:
     generator = torch.Generator().manual_seed(1)
     weighted = [(x.float() * torch.randn(x.shape, generator=generator).to(DEVICE)).sum() for x in outputs]
     learned = inputs[: 3 if shape.normed else 1]
-    return [*outputs, *torch.autograd.grad(torch.stack(weighted).sum(), learned)]
+    return [*outputs, *torch.autograd.grad(torch.stack(weighted).sum(), learned)]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 GRADIENT_OF_GAINS = 5  # where it begins in what `run` gives: q, k, v, an output, the gradient of qkv, then of the gains
