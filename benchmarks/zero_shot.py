@@ -409,6 +409,30 @@ def render_report(
     return "\n".join(text) + "\n"
 
 
+SINGLE = frozenset((*NAMED, *OTHERS))
+"""Groups that are one photograph's: in the report, not in the card."""
+
+
+def render_card(lines: Sequence[Line]) -> str:
+    """The table of a model card: a row for each group, PSNR / SSIM / LPIPS-alex of each method."""
+    rows: dict[tuple[str, int, int], dict[str, Line]] = {}
+    for line in lines:
+        shown = line.data != "held-out worlds" or line.references in MANY_COUNTS
+        if shown and line.data not in SINGLE:
+            rows.setdefault((line.data, line.references, line.size), {})[line.method] = line
+    decided = [line for line in lines if line.data == "lego"] or lines  # real data: 1 step and the best of many
+    steps = sorted({int(line.method.split()[0]) for line in decided if line.method != "nearest"})
+    methods = ["nearest", *(f"{number} step{'s' * (number != 1)}" for number in steps)]
+    text = [f"| data | references | px | {' | '.join(methods)} |", "|:--|--:|--:|" + ":--|" * len(methods)]
+    for (data, references, size), found in rows.items():
+        cells = [
+            f"{line.psnr:.2f} / {line.ssim:.3f} / {line.lpips:.3f}" if (line := found.get(name)) else ""
+            for name in methods
+        ]
+        text.append(f"| {data} | {references} | {size} | {' | '.join(cells)} |")
+    return "\n".join(text) + "\n"
+
+
 def choose_many(lines: Sequence[Line]) -> int | None:
     """The number of steps above 1 with the best PSNR on held-out worlds from 3 references."""
     found = {
@@ -493,7 +517,7 @@ class Report(NamedTuple):
 
 
 def write_report(bench: Bench, model: str, worlds: Sequence[Setting], real: Sequence[Setting]) -> Report:
-    """report.json and report.md."""
+    """report.json, report.md, and card.md for a model card."""
     settings = dict.fromkeys((SCANNED, LEGO_5, PHOTOGRAPHS), real)
     settings |= dict.fromkeys((WORLDS, ORBITS), worlds)
     settings |= {name: real[:1] for ask in SHIPPED for name in ask.protocols}
@@ -515,6 +539,7 @@ def write_report(bench: Bench, model: str, worlds: Sequence[Setting], real: Sequ
     }
     (bench.out / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     (bench.out / "report.md").write_text(render_report(model, bars, lines, moves))
+    (bench.out / "card.md").write_text(render_card(lines))
     return Report(bars, lines, moves)
 
 

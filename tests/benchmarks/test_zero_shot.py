@@ -171,6 +171,10 @@ def test_bars_are_met_and_missed(scripts: dict[str, ModuleType]) -> None:
         ("photographs, 3 references", 2): (True, 2.0),
         ("off the orbit, the worst move", 3.0): (False, 2.5),
     }
+    assert zero.render_card([line("lego", 5, "nearest", 12.0, None), line("lego", 5, "4 steps", 19.99, 6.0)]) == (
+        "| data | references | px | nearest | 4 steps |\n|:--|--:|--:|:--|:--|\n"
+        "| lego | 5 | 128 | 12.00 / 0.500 / 0.500 | 19.99 / 0.500 / 0.500 |\n"
+    )
     assert zero.choose_many([line("held-out worlds", 3, f"{n} steps", 20 - abs(n - 4), 1.0) for n in (2, 4, 8)]) == 4
 
 
