@@ -126,14 +126,14 @@ def draw_sheet(folder: Path, data: Path, labels: Mapping[str, str], rows: int = 
 
 
 def draw_picture(out: Path, protocol: str, methods: Sequence[Labelled], rows: int = 6) -> Path | None:
-    """sheets/picture.jpg: the model alone, small enough to stand in a document."""
+    """sheets/picture.png: the model alone, in 256 colours, small enough to stand in a document."""
     labels = {f"{each.steps} step": each.label for each in methods}
     sheet = draw_sheet(out / "runs" / protocol, out / "data", labels, rows)
     if sheet is None:
         return None
-    place = out / "sheets" / "picture.jpg"
+    place = out / "sheets" / "picture.png"
     place.parent.mkdir(exist_ok=True)
-    sheet.save(place, quality=88, optimize=True)
+    sheet.quantize(256).save(place, optimize=True)
     return place
 
 
