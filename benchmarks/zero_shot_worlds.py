@@ -295,7 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--photographs", type=Path, help="the packed ones, where scikit-image is not installed")
     parser.add_argument("--worlds", type=int, default=24)
-    parser.add_argument("--orbits", type=int, default=10)
+    parser.add_argument("--orbits", type=int, default=6)
     parser.add_argument("--steps", default=",".join(map(str, STEPS)), help="empty: the scenes alone")
     parser.add_argument("--pack", type=Path, help="write all of it as worlds-N.tar into this folder")
     options = parser.parse_args(arguments)
