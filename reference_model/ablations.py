@@ -129,7 +129,7 @@ def ablate_stability(preset: Preset) -> list[Ablation]:
 
 def ablate_timesteps(preset: Preset) -> list[Ablation]:
     """Groups viii and ix. An unbiased mean is 0 with the shift rules off; the unshifted grid is that of a mean of 0."""
-    plain = {"logit_mean": 0.0, "shift": "fixed"}
+    plain = {"logit_mean": 0.0, "shift": "fixed", "pure_noise": 0.0}
     return [
         Ablation("viii", "timesteps", "noise biased training or unbiased", preset, change(preset, flow=plain),
                  "a standard sampler of levels is worse", +1),

@@ -27,7 +27,7 @@ FIELDS = {
     "v": {"kv_heads"},
     "vi": {"registers"},
     "vii": {"mlp", "mlp_width"},
-    "viii": {"logit_mean"},
+    "viii": {"logit_mean", "pure_noise"},
     "ix": {"sampling_mean"},
     "x": {"stages"},
 }
