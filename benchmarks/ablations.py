@@ -32,12 +32,12 @@ from typing import NamedTuple
 
 import torch
 
-from reference_model.ablation_figures import draw_study
-from reference_model.ablation_results import Row, append_rows, load_results
-from reference_model.ablation_runs import SETTINGS, STEPS, VIEWS, Run, Study, describe_groups, identify, plan_runs
-from reference_model.ablation_workers import Outcome, work_off
 from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
 from reference_model.config import PRESETS, Preset, to_json
+from reference_model.studies.figures import draw_study
+from reference_model.studies.results import Row, append_rows, load_results
+from reference_model.studies.runs import SETTINGS, STEPS, VIEWS, Run, Study, describe_groups, identify, plan_runs
+from reference_model.studies.workers import Outcome, work_off
 
 PRIORITY = ("i", "ii", "viii", "x", "vi", "vii", "iv", "v", "iii", "ix", "extra")
 TINY = {"preset": "smoke", "flops": 8e8, "size": 16, "scenes": 4, "seeds": (2, 1)}

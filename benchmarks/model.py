@@ -39,12 +39,12 @@ from reference_model.attention import Window, attend_across, attend_windows, att
 from reference_model.config import ModelConfig, large, tiny
 from reference_model.flops import cache_flops, denoise_flops, forward_flops
 from reference_model.flow import build_levels
-from reference_model.gradients import Gradients
 from reference_model.kernels import action
 from reference_model.model import Kaleido, Views, count_parameters, make_rooms, round_weights
 from reference_model.optim import build_optimizers
 from reference_model.recording import RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Rollout, Sampling, Scene, integrate, roll_out
+from reference_model.training.gradients import Gradients
 
 
 class Machine(NamedTuple):

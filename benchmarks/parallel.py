@@ -25,10 +25,10 @@ import torch.distributed as dist
 
 from reference_model.config import PRESETS, ModelConfig, Preset, Stage, small, smoke
 from reference_model.model import count_parameters
-from reference_model.parallel import Team, join_team, speaks
-from reference_model.schedule import Budget
-from reference_model.steps import WorldSource
 from reference_model.train import Loop, Run, build_trained, prepare_blocks
+from reference_model.training.parallel import Team, join_team, speaks
+from reference_model.training.schedule import Budget
+from reference_model.training.steps import WorldSource
 from reference_model.view_sampling import draw_reference_count
 
 ROWS = ("replicas", "shares", "recomputed")  # the last: shares whose blocks are recomputed

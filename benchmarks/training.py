@@ -22,13 +22,13 @@ from timing import timed
 from reference_model.config import PRESETS, Preset
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss
-from reference_model.gradients import Gradients
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
 from reference_model.recording import build_stepper
-from reference_model.steps import Stream, WorldSource, prepare_step
 from reference_model.train import build_loss, compile_blocks
+from reference_model.training.gradients import Gradients
+from reference_model.training.steps import Stream, WorldSource, prepare_step
 
 
 def once(function) -> float:

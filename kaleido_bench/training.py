@@ -22,10 +22,10 @@ from kaleido_bench.training_data import Background, ReaderScenes, check_name
 
 if TYPE_CHECKING:
     from reference_model.config import Preset
-    from reference_model.posed import PosedSource
-    from reference_model.schedule import Budget
-    from reference_model.steps import WorldSource
     from reference_model.train import Run
+    from reference_model.training.posed import PosedSource
+    from reference_model.training.schedule import Budget
+    from reference_model.training.steps import WorldSource
 
 Report = Callable[[dict[str, object]], None]
 Tell = Callable[[str], None]
@@ -47,7 +47,7 @@ class DataCall:
     Attributes:
         root, reader, ordered, background: see `training_data.ReaderScenes`.
         name: as protocols name the data set.
-        fit, span, held_out: see `reference_model.posed`.
+        fit, span, held_out: see `reference_model.training.posed`.
         memory: of decoded images, in GiB and in each process.
     """
 
@@ -187,7 +187,7 @@ def render_preset(preset: Preset) -> str:
 
 def build_budget(minutes: float | None, steps: int | None, flops: float | None) -> Budget:
     """How much is trained. Raises BenchError unless exactly one is given, above 0."""
-    from reference_model.schedule import Budget
+    from reference_model.training.schedule import Budget
 
     given = {
         f"--{name}": value
@@ -219,7 +219,7 @@ def choose_device(device: str) -> str:
     found = resolve_device(device)
     if found == "mps":
         raise BenchError("--device", "'mps'", expected="cuda or cpu, which training knows", fix="Take --device cpu.")
-    from reference_model.parallel import join_team
+    from reference_model.training.parallel import join_team
 
     try:
         return join_team(found).device
@@ -248,7 +248,7 @@ def check_out(out: Path) -> None:
 
 def find_begun(out: Path, preset: Preset, source: WorldSource | PosedSource) -> int | None:
     """Steps of the run that `out` holds. Raises BenchError where it is another run."""
-    from reference_model.resuming import find_state, read_header
+    from reference_model.training.resuming import find_state, read_header
 
     state = find_state(out)
     if state is None:
@@ -268,7 +268,7 @@ def open_source(call: TrainCall, preset: Preset, device: str, tell: Tell) -> Wor
         BenchError: photographs or data are not there, or none of it can serve the preset.
     """
     if call.data is None:
-        from reference_model.steps import WorldSource
+        from reference_model.training.steps import WorldSource
 
         try:
             return WorldSource(call.photographs, device)
@@ -284,7 +284,7 @@ def open_source(call: TrainCall, preset: Preset, device: str, tell: Tell) -> Wor
 
 def open_data(data: DataCall, preset: Preset, tell: Tell) -> PosedSource:
     """A data set as a source. Raises BenchError where it cannot serve the preset."""
-    from reference_model.posed import PosedScene, PosedSource
+    from reference_model.training.posed import PosedScene, PosedSource
 
     name = check_name(data.name)
     found = ReaderScenes(data.root, data.reader, ordered=data.ordered, background=data.background)
@@ -416,9 +416,9 @@ def train(prepared: Prepared, report: Report, tell: Tell) -> bool:
     """
     import torch
 
-    from reference_model.posed import PosedSource
-    from reference_model.progress import DivergedError
     from reference_model.train import train as train_model
+    from reference_model.training.posed import PosedSource
+    from reference_model.training.progress import DivergedError
 
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")

@@ -1,5 +1,5 @@
 """A data set as a reader finds it, as scenes that the reference model trains on. It imports nothing of that model: the
-scenes have the shape that `reference_model.posed` asks for, and `training.py` puts the two together.
+scenes have the shape that `reference_model.training.posed` asks for, and `training.py` puts the two together.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LazyImages:
 
 
 class CameraScene(NamedTuple):
-    """One scene; the fields of `reference_model.posed.PosedScene`."""
+    """One scene; the fields of `reference_model.training.posed.PosedScene`."""
 
     name: str
     images: LazyImages

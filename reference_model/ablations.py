@@ -73,7 +73,7 @@ def shorten(preset: Preset, *, size: int, views: int, flops: float) -> Preset:
     train = dataclasses.replace(
         preset.train,
         stages=(Stage(size, scenes, 1.0),),
-        warmup_steps=max(1, min(preset.train.warmup_steps, round(steps / 10))),
+        warmup_steps=max(1, min(preset.train.warmup_steps, int(steps / 10))),
         pieces=1,
         sharded=False,
     )

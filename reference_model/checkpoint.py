@@ -103,6 +103,10 @@ def write_card(folder: Path, card: dict[str, object]) -> None:
     (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
+def read_card(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "card.json").read_text())
+
+
 def find_checkpoint(variant: str | Path) -> Path:
     """A folder, or the name of weights that ship with the package. FileNotFoundError names what there is."""
     for folder in (Path(variant), SHIPPED / str(variant)):
@@ -118,7 +122,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Preset, dict[str, 
     """Weights in float32, preset, card. ValueError when a shard is missing or the preset is of another version."""
     weights = read_shards(folder, "model")
     preset = from_json((folder / "preset.json").read_text())
-    card: dict[str, object] = json.loads((folder / "card.json").read_text())
+    card = read_card(folder)
     return {name: tensor.to(torch.float32) for name, tensor in weights.items()}, preset, card
 
 

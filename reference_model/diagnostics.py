@@ -36,7 +36,7 @@ from reference_model.flow import mix
 from reference_model.held_out import HELD_OUT_SEED, Batch, render_batch
 from reference_model.inference import LoadedModel, load_model
 from reference_model.model import Kaleido, Views
-from reference_model.sharding import gather
+from reference_model.training.sharding import gather
 
 LEVEL = 0.7  # the noise level of the report: targets are mostly noise, as where sampling spends its steps
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reference_model.gradients import Accumulator, Gradients
+from reference_model.training.gradients import Accumulator, Gradients
 
 
 def warm_up(call: Callable[[], object], times: int) -> None:

@@ -3,8 +3,8 @@ top to bottom.
 
 A run has a budget, cut into stages: rising resolution, video first where the preset has it. Every step draws views from
 a source (procedural worlds, or posed scenes), noises the targets and compares what the model makes of them. Every
-save_steps the whole state is written; the same command goes on from there. What comes out is the running average of
-the weights, in bfloat16, with a card that says what made it.
+save_steps the whole state is written, and the same command goes on from there. Beside it lies what comes out in the
+end: the running average of the weights, in bfloat16, with a card that says what made it.
 """
 
 from __future__ import annotations
@@ -24,22 +24,37 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_checkpoint, write_card, write_checkpoint
+from reference_model.checkpoint import (
+    find_checkpoint,
+    hash_checkpoint,
+    load_checkpoint,
+    read_card,
+    write_card,
+    write_checkpoint,
+)
 from reference_model.config import PRESETS, Preset, Stage, from_json
 from reference_model.diagnostics import find_overflow
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix
-from reference_model.gradients import Accumulator, Gradients
-from reference_model.inputs import Inputs, build_inputs
+from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, set_learning_rate
-from reference_model.parallel import Team, join_team, speaks
-from reference_model.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
 from reference_model.recording import Loss, StepTensors, build_stepper
-from reference_model.resuming import Trained, find_state, hash_code, name_tensors, read_header, read_state, write_state
-from reference_model.schedule import Budget, learning_rate, stage_at
-from reference_model.sharded_muon import build_sharded_optimizers
-from reference_model.sharding import (
+from reference_model.training.gradients import Accumulator, Gradients
+from reference_model.training.parallel import Team, join_team, speaks
+from reference_model.training.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
+from reference_model.training.resuming import (
+    Trained,
+    find_state,
+    hash_code,
+    name_tensors,
+    read_header,
+    read_state,
+    write_state,
+)
+from reference_model.training.schedule import Budget, learning_rate, stage_at
+from reference_model.training.sharded_muon import build_sharded_optimizers
+from reference_model.training.sharding import (
     ShardedGradients,
     build_average,
     build_mesh,
@@ -50,7 +65,7 @@ from reference_model.sharding import (
     shard_model,
     wrap_blocks,
 )
-from reference_model.steps import Source, Stream, WorldSource, prepare_step
+from reference_model.training.steps import Source, Stream, WorldSource, prepare_step
 from reference_model.view_sampling import draw_reference_count
 
 CONSULT = 10  # steps between looks at the clock and at the signal to stop, which all processes heed together
@@ -163,7 +178,7 @@ class Loop:
         torch._foreach_lerp_(self.running, self.weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
         tokens = (stage.image_size // self.preset.model.patch) ** 2
         flops = 3 * stage.scenes * forward_flops(self.preset.model, references, views - references, tokens)
-        return Step(loss / config.pieces, norms, stage.image_size, rate, flops)
+        return Step(loss / config.pieces, norms, references, stage.image_size, rate, flops)
 
     def draw(self, step: int, references: int) -> Iterator[StepTensors]:
         """This process' pieces of a step. The noise of each is a function of the seed, the step and the piece."""
@@ -234,40 +249,33 @@ def train(preset: Preset, source: Source, run: Run, report: Report = write_line,
             said = team.follow(log.progress, float(stop is not None and stop.asked))
             progress, asked = said[0], bool(said[1])
         if log.spent.steps % run.save_steps == 0 or progress >= 1 or asked:
-            save(run, team, trained, preset, source, log.now)
+            save(loop, run, log.now)
     if not asked:
-        finish(preset, source, run, team, trained, loop.inputs, log.now, report)
+        finish(loop, run, log.now, report)
     else:
         report({"stopped": log.spent.steps, "state": str(run.out), "next": "the same command goes on from here"})
     team.leave()
     return not asked
 
 
-def save(run: Run, team: Team, trained: Trained, preset: Preset, source: Source, spent: Spent) -> None:
-    """All processes together: the first one writes, the others hand it their rows."""
+def save(loop: Loop, run: Run, spent: Spent) -> None:
+    """Write the whole state, and the averaged weights of now: `kaleido@OUT` while the run goes on, and what is left of
+    it should the state be lost. All processes together: the first one writes, the others hand it their rows.
+    """
+    trained, team, described = loop.trained, loop.team, loop.source.describe()
     tensors = gather(name_tensors(trained))
+    weights = ((name, tensor.to(torch.bfloat16)) for name, tensor in gather_weights(trained.averaged))
     if team.rank == 0:
-        write_state(run.out, tensors, preset, source.describe(), spent)
+        write_state(run.out, tensors, loop.preset, described, spent)
+        write_checkpoint(run.out, weights, loop.preset, {**described, **describe_run(run, team, spent)})
     else:
         deque(tensors, maxlen=0)
+        deque(weights, maxlen=0)
 
 
-def finish(
-    preset: Preset,
-    source: Source,
-    run: Run,
-    team: Team,
-    trained: Trained,
-    inputs: Inputs,
-    spent: Spent,
-    report: Report,
-) -> None:
-    """Write the averaged weights with the card that says where they come from, then score them and add the scores to
-    the card: a run that is cut off while it scores keeps its weights. Nothing is done twice. All processes together:
-    of a sharded average none can score alone.
-    """
-    card: dict[str, object] = {
-        **source.describe(),
+def describe_run(run: Run, team: Team, spent: Spent) -> dict[str, object]:
+    """What made the weights, for their card."""
+    return {
         **spent._asdict(),
         "budget": {name: value for name, value in dataclasses.asdict(run.budget).items() if value is not None},
         "device": "cpu" if team.device == "cpu" else torch.cuda.get_device_name(),
@@ -276,19 +284,18 @@ def finish(
         "code_sha256": hash_code(),
         "initial_sha256": hash_checkpoint(find_checkpoint(run.initial)) if run.initial else None,
     }
-    if is_finished(run.out, spent):
-        report({"done": spent.steps, "weights": str(run.out)})
-        return
-    weights = ((name, tensor.to(torch.bfloat16)) for name, tensor in gather_weights(trained.averaged))
-    if team.rank == 0:
-        write_checkpoint(run.out, weights, preset, card)
-    else:
-        deque(weights, maxlen=0)
-    scores = source.score(trained.averaged, inputs, preset, team.device)
-    for row in scores:
-        report({key: round(value, 2) for key, value in row.items()})
-    if team.rank == 0:
-        write_card(run.out, {**card, "held_out_psnr": scores})
+
+
+def finish(loop: Loop, run: Run, spent: Spent, report: Report) -> None:
+    """Score the weights that lie in OUT and add the scores to their card. Nothing is done twice. All processes
+    together: of a sharded average none can score alone.
+    """
+    if not is_finished(run.out, spent):
+        scores = loop.source.score(loop.trained.averaged, loop.inputs, loop.preset, loop.team.device)
+        for row in scores:
+            report({key: round(value, 2) for key, value in row.items()})
+        if loop.team.rank == 0:
+            write_card(run.out, {**read_card(run.out), "held_out_psnr": scores})
     report({"done": spent.steps, "weights": str(run.out)})
 
 
@@ -296,7 +303,7 @@ def is_finished(out: Path, spent: Spent) -> bool:
     """Whether the weights of so many steps lie there, scored."""
     if not (out / "card.json").is_file():
         return False
-    card: dict[str, object] = json.loads((out / "card.json").read_text())
+    card = read_card(out)
     return card.get("steps") == spent.steps and "held_out_psnr" in card
 
 

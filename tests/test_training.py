@@ -22,7 +22,7 @@ from kaleido_bench.training import (
 )
 from kaleido_bench.training_data import LazyImages, ReaderScenes, check_name, split_numbers
 from reference_model.config import PRESETS, Stage, smoke
-from reference_model.posed import PosedScene
+from reference_model.training.posed import PosedScene
 from tests.predict.tiny import HEIGHT, WIDTH, make_image, write_data, write_scene
 
 

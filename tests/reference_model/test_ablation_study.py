@@ -21,8 +21,15 @@ import pytest
 import torch
 from PIL import Image
 
-from reference_model.ablation_figures import draw_study, plot_groups
-from reference_model.ablation_results import (
+from reference_model.ablations import build_ablations, build_extra, change, shorten
+from reference_model.config import Preset, small, smoke
+from reference_model.held_out import Batch, render_batch
+from reference_model.inference import LoadedModel
+from reference_model.inputs import build_inputs
+from reference_model.model import Kaleido
+from reference_model.positions import normalise_poses
+from reference_model.studies.figures import draw_study, plot_groups
+from reference_model.studies.results import (
     NORMAL,
     STUDENT,
     Difference,
@@ -34,7 +41,7 @@ from reference_model.ablation_results import (
     load_results,
     pool_spread,
 )
-from reference_model.ablation_runs import (
+from reference_model.studies.runs import (
     SETTINGS,
     STEPS,
     VIEWS,
@@ -50,14 +57,7 @@ from reference_model.ablation_runs import (
     take_setting,
     with_seed,
 )
-from reference_model.ablation_workers import choose_next, receive, take_device, work_off
-from reference_model.ablations import build_ablations, build_extra, change, shorten
-from reference_model.config import Preset, small, smoke
-from reference_model.held_out import Batch, render_batch
-from reference_model.inference import LoadedModel
-from reference_model.inputs import build_inputs
-from reference_model.model import Kaleido
-from reference_model.positions import normalise_poses
+from reference_model.studies.workers import choose_next, receive, take_device, work_off
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "ablations.py"

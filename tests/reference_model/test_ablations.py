@@ -15,8 +15,8 @@ from reference_model.flow import build_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, count_parameters
-from reference_model.steps import WorldSource, prepare_step
 from reference_model.train import build_loss
+from reference_model.training.steps import WorldSource, prepare_step
 
 NUMERALS = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]
 FIELDS = {

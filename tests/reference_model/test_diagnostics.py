@@ -28,9 +28,9 @@ from reference_model.diagnostics import (
 )
 from reference_model.figures import load_attention
 from reference_model.model import Kaleido, Views
-from reference_model.schedule import Budget
-from reference_model.steps import WorldSource
 from reference_model.train import Run, train
+from reference_model.training.schedule import Budget
+from reference_model.training.steps import WorldSource
 
 REFERENCES, VIEWS, SIZE = 2, 4, 32
 

@@ -19,9 +19,9 @@ from reference_model.checkpoint import read_shards
 from reference_model.config import Preset, smoke
 from reference_model.inference import load_model
 from reference_model.model import Kaleido
-from reference_model.schedule import Budget
-from reference_model.steps import WorldSource
 from reference_model.train import CONSULT, Run, override, train
+from reference_model.training.schedule import Budget
+from reference_model.training.steps import WorldSource
 
 PROCESSES, STEPS = 2, 12
 ROOT = Path(__file__).parents[2]

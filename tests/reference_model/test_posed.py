@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from reference_model.config import Preset, Stage, smoke
-from reference_model.posed import Ask, PosedScene, PosedSource, draw_pool, shuffle
-from reference_model.squares import Cache, cut_square, scale_to_cover
-from reference_model.steps import StepViews
+from reference_model.training.posed import Ask, PosedScene, PosedSource, draw_pool, shuffle
+from reference_model.training.squares import Cache, cut_square, scale_to_cover
+from reference_model.training.steps import StepViews
 from reference_model.worlds.cameras import look_at
 
 
@@ -250,8 +250,8 @@ def test_what_is_refused(
 def test_a_posed_run_resumes_exactly(source: Callable[..., PosedSource], tmp_path: Path) -> None:
     """Stopped in the middle and gone on with, by a source that was opened anew."""
     from reference_model.checkpoint import load_checkpoint
-    from reference_model.schedule import Budget
     from reference_model.train import Run, train
+    from reference_model.training.schedule import Budget
 
     class StopAfter:
         def __init__(self, looks: int) -> None:

@@ -18,9 +18,9 @@ from reference_model.config import ModelConfig, smoke
 from reference_model.diagnostics import find_overflow
 from reference_model.model import Kaleido
 from reference_model.optim import build_optimizers, orthogonalise
-from reference_model.parallel import Team
-from reference_model.sharded_muon import build_sharded_optimizers, orthogonalise_shared
-from reference_model.sharding import (
+from reference_model.training.parallel import Team
+from reference_model.training.sharded_muon import build_sharded_optimizers, orthogonalise_shared
+from reference_model.training.sharding import (
     ShardedGradients,
     build_average,
     build_mesh,

@@ -2,8 +2,7 @@
 held-out worlds in the paper's two settings.
 
 Groups share most of their sides, so runs are collected first: a run is a preset, a seed, and all the ways in which its
-weights are sampled (the two sides of group ix are one run). What comes of a run is plain rows, which `ablation_results`
-reads.
+weights are sampled (the two sides of group ix are one run). What comes of a run is plain rows, which `results` reads.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from reference_model.inference import LoadedModel, load_model
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido, count_parameters
 from reference_model.positions import NORMALISATIONS
-from reference_model.schedule import Budget
-from reference_model.steps import Stream, WorldSource
 from reference_model.train import Run as Training
 from reference_model.train import train
+from reference_model.training.schedule import Budget
+from reference_model.training.steps import Stream, WorldSource
 
 Row = dict[str, Any]
 """One line of JSON."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import torch
 
-from reference_model.ablation_runs import Row, Run, Study, carry_out, set_up
+from reference_model.studies.runs import Row, Run, Study, carry_out, set_up
 
 Serve = Callable[[Connection, str, Study], None]
 """What a process does: for each run it receives (None: no more) it sends rows."""

@@ -28,7 +28,7 @@ from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from reference_model.model import Kaleido
-from reference_model.parallel import Team
+from reference_model.training.parallel import Team
 
 
 def build_mesh(device: str) -> DeviceMesh:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from reference_model.ablation_results import (
+from reference_model.studies.results import (
     Difference,
     Results,
     Row,

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+import reference_model
 from reference_model.checkpoint import stream_shards, write_shards
 from reference_model.config import Preset, to_json
 from reference_model.model import Kaleido
-from reference_model.progress import Spent
-from reference_model.sharding import scatter, share_like
+from reference_model.training.progress import Spent
+from reference_model.training.sharding import scatter, share_like
 
 FOLDER = "state"
 
@@ -32,8 +33,8 @@ class Trained(NamedTuple):
 
 
 def hash_code() -> str:
-    """sha256 over this package's Python files, in order of their paths."""
-    root, digest = Path(__file__).parent, hashlib.sha256()
+    """sha256 over the reference model's Python files, in order of their paths."""
+    root, digest = Path(reference_model.__file__).parent, hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reference_model.flops import peak_flops
-from reference_model.schedule import Budget
+from reference_model.training.schedule import Budget
 
 EVERY = 100  # steps
 SPIKE = 4.0  # times the median loss of its line
@@ -46,6 +46,7 @@ class Step(NamedTuple):
 
     loss: Float[Tensor, ""]
     norms: Float[Tensor, " parameter"]  # of the gradients
+    references: int
     size: int  # of the images
     rate: float
     flops: float
@@ -92,8 +93,13 @@ class Log:
         self.kept, self.marked, self.marked_at = [], self.spent, time.monotonic()
 
     def name_spikes(self, losses: Float[Tensor, " step"]) -> None:
-        """Report steps whose loss stands out of their line, each with the weight whose gradient leapt the most."""
-        for i in (losses > SPIKE * losses.median()).nonzero().flatten().tolist():
+        """Report steps whose loss stands out of their line, each with the weight whose gradient leapt the most. Steps
+        without references always stand out.
+        """
+        guided = torch.tensor([kept.references > 0 for kept in self.kept])
+        if not guided.any():
+            return
+        for i in ((losses > SPIKE * losses[guided].median()) & guided).nonzero().flatten().tolist():
             norms = torch.stack([kept.norms for kept in self.kept]).cpu()
             leap = norms[i] / norms.median(0).values.clamp(min=1e-12)
             worst = int(leap.argmax())

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reference_model.parallel import Team
+from reference_model.training.parallel import Team
 
 ALIGNED = 64  # elements: where each gradient begins
 

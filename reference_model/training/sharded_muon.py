@@ -14,7 +14,7 @@ from torch.distributed.tensor import DTensor
 
 from reference_model.config import TrainConfig
 from reference_model.optim import BatchedMuon, build_optimizers, orthogonalise
-from reference_model.sharding import local_parts, rows_of
+from reference_model.training.sharding import local_parts, rows_of
 
 AT_ONCE = 2**26  # elements that a process orthogonalises in one batch: a few times 128 MiB of bfloat16
 

@@ -30,8 +30,8 @@ from reference_model.held_out import HELD_OUT_SEED, Batch, score_batch
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido
 from reference_model.positions import NORMALISATIONS, normalise_poses
-from reference_model.squares import FITS, Cache, Moved, cut_square, scale_to_cover
-from reference_model.steps import StepViews, Stream
+from reference_model.training.squares import FITS, Cache, Moved, cut_square, scale_to_cover
+from reference_model.training.steps import StepViews, Stream
 from reference_model.view_sampling import draw_units, sample_views
 
 AHEAD = 2  # steps that are decoded before they are asked for
