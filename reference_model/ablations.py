@@ -181,11 +181,13 @@ def build_extra(preset: Preset) -> list[Ablation]:
         return against(f"rate-{other:g}", f"rate {rate:g} or {other:g}", change(preset, train={"learning_rate": other}))
 
     stages = tuple(dataclasses.replace(stage, scenes=max(stage.scenes // 2, 1)) for stage in preset.train.stages)
+    pure = preset.flow.pure_noise
+    less = 0.0 if pure else 0.5
     rate, mean, rule = preset.train.learning_rate, preset.flow.logit_mean, preset.train.view_rule
     plain = {"view_rule": "given", "view_pool": 1} if rule != "given" else {"view_rule": "orbit", "view_pool": 2}
     rates = [at_rate(other) for other in (8e-3, 4e-3, 2e-3) if other != rate]
     pairs = [
-        against("noise", "levels as drawn or half at pure noise", change(preset, flow={"pure_noise": 0.5})),
+        against("noise", f"{pure:g} of the scenes at pure noise or {less:g}", change(preset, flow={"pure_noise": less})),
         rates[0],
         against("batch", "a batch or half of it in twice the steps", change(preset, train={"stages": stages})),
         against("weight", "the velocity's loss or the clean image's", change(preset, flow={"min_t": 1.0})),
