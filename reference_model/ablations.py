@@ -187,7 +187,7 @@ def build_extra(preset: Preset) -> list[Ablation]:
     plain = {"view_rule": "given", "view_pool": 1} if rule != "given" else {"view_rule": "orbit", "view_pool": 2}
     rates = [at_rate(other) for other in (8e-3, 4e-3, 2e-3) if other != rate]
     pairs = [
-        against("noise", f"{pure:g} of the scenes at pure noise or {less:g}", change(preset, flow={"pure_noise": less})),
+        against("noise", f"{pure:g} at pure noise or {less:g}", change(preset, flow={"pure_noise": less})),
         rates[0],
         against("batch", "a batch or half of it in twice the steps", change(preset, train={"stages": stages})),
         against("weight", "the velocity's loss or the clean image's", change(preset, flow={"min_t": 1.0})),
