@@ -27,11 +27,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
 
-from pydantic import JsonValue
-
 from kaleido_bench.authoring import freeze_protocol, write_protocol
 from kaleido_bench.cases import Case
 from kaleido_bench.data.readers import build_reader
+from kaleido_bench.drafts import Data, Draft, describe_draft, describe_preparation
 from kaleido_bench.lint import measure_leak
 from kaleido_bench.protocol import load_protocol
 from kaleido_bench.score.results import Result, load_result
@@ -86,33 +85,19 @@ def write_leaky(
     size: int = 256,
 ) -> Path:
     """The protocol on disk; gives its YAML file."""
-    preparation: JsonValue = {
-        "size": [size, size],
-        "fit": "cover-crop",
-        "filter": "lanczos",
-        "antialias": True,
-        "background": "white",
-        "alpha": "composite",
-    }
-    fields: dict[str, JsonValue] = {
-        "schema_version": 1,
-        "name": name,
-        "version": 1,
-        "title": "Windows of 50 frames from 2, 4 and 6 of them, all 50 asked for",
-        "level": "scene",
-        "regime": "few-view",
-        "dataset": {"name": "real-scenes", "reader": "transforms", "root": "scenes", "revision": "as at hand"},
-        "reference_counts": list(COUNTS),
-        "preparation": preparation,
-        "cameras": {"policy": "given"},
-        "convention": "kbench-v1",
-        "metrics": list(metrics),
-        "samples": 1,
-        "seed": 0,
-        "targets": "as-published",
-        "sources": ["split: benchmarks/leak_price.py, after cvg/depthsplat"],
-    }
-    frozen = freeze_protocol(fields, build_cases(data_dir, scenes), {}, header="Written by benchmarks/leak_price.py.")
+    draft = Draft(
+        name=name,
+        title="Windows of 50 frames from 2, 4 and 6 of them, all 50 asked for",
+        level="scene",
+        regime="few-view",
+        data=Data("real-scenes", "transforms", "scenes", "as at hand"),
+        preparation=describe_preparation(size),
+        metrics=tuple(metrics),
+        cases=tuple(build_cases(data_dir, scenes)),
+        targets="as-published",
+        sources=("split: benchmarks/leak_price.py, after cvg/depthsplat",),
+    )
+    frozen = freeze_protocol(describe_draft(draft), draft.cases, {}, header="Written by benchmarks/leak_price.py.")
     write_protocol(folder, frozen)
     return folder / frozen.yaml_path
 

@@ -32,7 +32,6 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from pydantic import JsonValue  # noqa: E402
 from scanned_meshes import REFERENCES as MESH_REFERENCES  # noqa: E402
 from scanned_meshes import TARGETS as MESH_TARGETS  # noqa: E402
 from scanned_meshes import write_objects  # noqa: E402
@@ -51,6 +50,7 @@ from zero_shot_worlds import (  # noqa: E402
 from kaleido_bench.authoring import freeze_protocol, pin_views, write_protocol  # noqa: E402
 from kaleido_bench.cases import Case  # noqa: E402
 from kaleido_bench.data.readers import build_reader, resolve_root  # noqa: E402
+from kaleido_bench.drafts import Data, Draft, describe_draft, describe_preparation  # noqa: E402
 from kaleido_bench.predict.adapters import label_model, resolve_model  # noqa: E402
 from kaleido_bench.protocol import load_protocol  # noqa: E402
 from kaleido_bench.score.results import load_result  # noqa: E402
@@ -73,44 +73,28 @@ GAIN_ORBIT = 3.0
 # Protocols
 
 
-def describe_protocol(
+def draft_protocol(
     name: str, title: str, root: str, counts: Sequence[int], rule: str, *, foreground: bool = False
-) -> dict[str, JsonValue]:
-    """The fields of a protocol at 128 px, in the order of the file."""
-    return {
-        "schema_version": 1,
-        "name": name,
-        "version": 1,
-        "title": title,
-        "level": "scene" if name == PHOTOGRAPHS else "object",
-        "regime": "few-view",
-        "dataset": {"name": name.replace("/", "-"), "reader": "transforms", "root": root, "revision": "as at hand"},
-        "reference_counts": list(counts),
-        "preparation": {
-            "size": [SIZE, SIZE],
-            "fit": "cover-crop",
-            "filter": "lanczos",
-            "antialias": True,
-            "background": "white",
-            "alpha": "composite",
-        },
-        "cameras": {"policy": "given"},
-        "convention": "kbench-v1",
-        "metrics": [*METRICS, *(("psnr-fg", "ssim-fg") if foreground else ())],
-        "samples": 1,
-        "seed": 0,
-        "targets": "strict-novel",
-        "sources": [rule],
-    }
+) -> Draft:
+    """A protocol at 128 px, but for its cases."""
+    return Draft(
+        name=name,
+        title=title,
+        level="scene" if name == PHOTOGRAPHS else "object",
+        regime="few-view",
+        data=Data(name.replace("/", "-"), "transforms", root, "as at hand"),
+        counts=tuple(counts),
+        preparation=describe_preparation(SIZE),
+        metrics=(*METRICS, *(("psnr-fg", "ssim-fg") if foreground else ())),
+        sources=(rule,),
+    )
 
 
-def freeze_cases(folder: Path, data: Path, fields: Mapping[str, JsonValue], cases: Sequence[Case]) -> Path:
+def freeze_cases(folder: Path, data: Path, draft: Draft, cases: Sequence[Case]) -> Path:
     """Write a protocol over scenes on disk, every view pinned; gives its YAML file."""
-    dataset = fields["dataset"]
-    assert isinstance(dataset, dict)
-    root, reader = resolve_root(str(dataset["root"]), data), build_reader("transforms")
+    root, reader = resolve_root(draft.data.root, data), build_reader("transforms")
     pins = {name: pin_views(reader.load_scene(root, name), cases) for name in sorted({case.scene for case in cases})}
-    frozen = freeze_protocol(fields, cases, pins, header="Written by benchmarks/zero_shot.py.")
+    frozen = freeze_protocol(describe_draft(draft), cases, pins, header="Written by benchmarks/zero_shot.py.")
     write_protocol(folder, frozen)
     return folder / frozen.yaml_path
 
@@ -130,7 +114,7 @@ def write_worlds(out: Path, worlds: int, orbits: int) -> list[Path]:
     titles = ("Held-out worlds from 1 to 10 views", "Held-out worlds seen from off the references' orbit")
     named = ((WORLDS, titles[0], counts, counted), (ORBITS, titles[1], [5], around))
     return [
-        freeze_cases(out / "protocols", out / "data", describe_protocol(name, title, "worlds", numbers, rule), cases)
+        freeze_cases(out / "protocols", out / "data", draft_protocol(name, title, "worlds", numbers, rule), cases)
         for name, title, numbers, cases in named
         if cases
     ]
@@ -145,24 +129,24 @@ def write_scanned(out: Path, data: Path) -> Path:
     asked = tuple(f"target_{i}" for i in range(MESH_TARGETS))
     cases = [Case(id=f"{name}-r3", scene=name, references=shown, targets=asked) for name in names]
     rule = "gso_toy: the case of real/objects-masked; YCB: benchmarks/scanned_meshes.py"
-    fields = describe_protocol(SCANNED, "Scanned objects from 3 views", "scanned", [3], rule, foreground=True)
+    draft = draft_protocol(SCANNED, "Scanned objects from 3 views", "scanned", [3], rule, foreground=True)
     gso = borrow_cases("real/objects-masked", (GSO,), 3)
-    return freeze_cases(out / "protocols", out / "data", fields, [*gso, *cases])
+    return freeze_cases(out / "protocols", out / "data", draft, [*gso, *cases])
 
 
 def write_lego(out: Path) -> Path:
-    fields = describe_protocol(
+    draft = draft_protocol(
         LEGO_5, "Lego from 5 views", "scenes", [5], "the case of kbench/objects-1-20", foreground=True
     )
-    return freeze_cases(out / "protocols", out / "data", fields, borrow_cases("kbench/objects-1-20", (LEGO,), 5))
+    return freeze_cases(out / "protocols", out / "data", draft, borrow_cases("kbench/objects-1-20", (LEGO,), 5))
 
 
 def write_photographs(out: Path) -> Path:
     shipped = ("real/scenes-few", "real/llff-few", "real/objects-few")
     cases = [case for name in shipped for case in borrow_cases(name, (*NAMED, *OTHERS), 3)]
     rule = f"the cases of {', '.join(shipped)} with 3 references"
-    fields = describe_protocol(PHOTOGRAPHS, "Photographs from 3 views", "scenes", [3], rule)
-    return freeze_cases(out / "protocols", out / "data", fields, cases)
+    draft = draft_protocol(PHOTOGRAPHS, "Photographs from 3 views", "scenes", [3], rule)
+    return freeze_cases(out / "protocols", out / "data", draft, cases)
 
 
 def link(place: Path, target: Path) -> None:

@@ -19,9 +19,10 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from builders import co3d, dl3dv, dtu, llff, nerf_synthetic, objects, on_disk, re10k  # noqa: E402
-from builders.common import Draft, freeze_draft  # noqa: E402
+from builders.common import freeze_draft  # noqa: E402
 
 from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
+from kaleido_bench.drafts import Draft  # noqa: E402
 
 FAMILIES: dict[str, Callable[[Path], list[Draft]]] = {
     "re10k": re10k.build,

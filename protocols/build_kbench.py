@@ -27,13 +27,13 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from build_real import NOTES, ROOT, SQUARE_CROP, usable_views  # noqa: E402
-from pydantic import JsonValue  # noqa: E402
+from builders.at_hand import choose_at_hand  # noqa: E402
 
-from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, pin_views, write_protocol  # noqa: E402
+from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
 from kaleido_bench.cases import Case  # noqa: E402
-from kaleido_bench.data.readers import build_reader, resolve_root  # noqa: E402
-from kaleido_bench.data.scenes import Pin, Scene  # noqa: E402
-from kaleido_bench.records import sha256_hex  # noqa: E402
+from kaleido_bench.data.readers import resolve_root  # noqa: E402
+from kaleido_bench.data.scenes import Scene  # noqa: E402
+from kaleido_bench.drafts import Data, Draft, describe_preparation  # noqa: E402
 from kaleido_bench.splits import choose_spread, describe_poses, nested_cases, order_references  # noqa: E402
 
 HEADER = "Written by protocols/build_kbench.py. Do not edit: change the script, raise the version, run it again."
@@ -116,57 +116,32 @@ def choose_cases(scene: Scene, counts: Sequence[int]) -> list[Case]:
 
 def freeze_curve(curve: Curve, data_dir: Path) -> FrozenProtocol:
     """One protocol as files, from the scenes on disk."""
-    root, reader = resolve_root(ROOT, data_dir), build_reader("transforms")
-    cases: list[Case] = []
-    pins: dict[str, dict[str, Pin]] = {}
-    for name in curve.scenes:
-        scene = reader.load_scene(root, name)
-        cases += choose_cases(scene, curve.counts)
-        pins[name] = pin_views(scene, cases)
-    cameras = sha256_hex(b"".join((root / name / "transforms.json").read_bytes() for name in curve.scenes))
-    return freeze_protocol(describe_curve(curve, cameras), cases, pins, header=HEADER)
+    root = resolve_root(ROOT, data_dir)
+    chosen = choose_at_hand(root, curve.scenes, lambda scene: choose_cases(scene, curve.counts))
+    return chosen.freeze(draft_curve(curve), HEADER)
 
 
-def describe_curve(curve: Curve, cameras_sha256: str) -> dict[str, JsonValue]:
-    """The fields of the protocol, in the order of the file."""
+def draft_curve(curve: Curve) -> Draft:
+    """The protocol but for its cases."""
     problems = [problem for name in curve.scenes if (problem := NOTES[name].problem)]
-    return {
-        "schema_version": 1,
-        "name": curve.name,
-        "version": 1,
-        "title": curve.title,
-        "level": curve.level,
-        "regime": "many-view",
-        "dataset": {
-            "name": f"real-{curve.level}s",
-            "reader": "transforms",
-            "root": ROOT,
-            "revision": f"transforms.json sha256 {cameras_sha256[:16]}",
-        },
-        "reference_counts": list(curve.counts),
-        "preparation": {
-            "size": [256, 256],
-            "fit": "cover-crop",
-            "filter": "lanczos",
-            "antialias": True,
-            "background": "white",
-            "alpha": "composite",
-        },
-        "cameras": {"policy": "given"},
-        "convention": "kbench-v1",
-        "metrics": ["psnr", "ssim", "lpips-alex"],
-        "optional_metrics": ["lpips-vgg"],
-        "samples": 1,
-        "seed": 0,
-        "targets": "strict-novel",
-        "sources": [*(NOTES[name].source for name in curve.scenes), RULE],
-        "known_problems": [
+    return Draft(
+        name=curve.name,
+        title=curve.title,
+        level=curve.level,
+        regime="many-view",
+        data=Data(f"real-{curve.level}s", "transforms", ROOT, revision=""),
+        counts=curve.counts,
+        preparation=describe_preparation(256),
+        metrics=("psnr", "ssim", "lpips-alex"),
+        optional_metrics=("lpips-vgg",),
+        sources=(*(NOTES[name].source for name in curve.scenes), RULE),
+        problems=(
             *curve.problems,
             "From 1 reference the scale of a scene is not observable; cameras are given and no scale is searched.",
             *problems,
             SQUARE_CROP,
-        ],
-    }
+        ),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

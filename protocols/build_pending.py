@@ -13,12 +13,13 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))
 
-from builders.pending import fields_of  # noqa: E402
+from builders.pending import draft_of  # noqa: E402
 from builders.reconfusion import RECONFUSION  # noqa: E402
 from builders.seva import SEVA  # noqa: E402
 from builders.trajectories import FOUR_DIM, VIEWCRAFTER  # noqa: E402
 
 from kaleido_bench.authoring import render_yaml  # noqa: E402
+from kaleido_bench.drafts import describe_draft  # noqa: E402
 from kaleido_bench.protocol import Protocol  # noqa: E402
 from kaleido_bench.records import parse_yaml_record  # noqa: E402
 
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=FOLDER, help="the folder of protocols")
     out = parser.parse_args(arguments).out
     for split in SPLITS:
-        text = HEADER + render_yaml(fields_of(split))
+        text = HEADER + render_yaml(describe_draft(draft_of(split)))
         parse_yaml_record(text, Protocol, where=split.name)
         path = out / f"{split.name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -10,23 +10,26 @@ that order.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import JsonValue
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
-from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, pin_views, write_protocol
-from kaleido_bench.cases import Case
-from kaleido_bench.data.readers import build_reader
-from kaleido_bench.data.scenes import Pin, Scene
-from kaleido_bench.errors import BenchError
-from kaleido_bench.records import sha256_hex
-from kaleido_bench.splits import choose_spread, describe_poses, nested_cases, order_references
+from builders.at_hand import choose_at_hand  # noqa: E402
+
+from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
+from kaleido_bench.cases import Case  # noqa: E402
+from kaleido_bench.data.readers import build_reader  # noqa: E402
+from kaleido_bench.data.scenes import Scene  # noqa: E402
+from kaleido_bench.drafts import Data, Draft, describe_preparation  # noqa: E402
+from kaleido_bench.errors import BenchError  # noqa: E402
+from kaleido_bench.splits import choose_spread, describe_poses, nested_cases, order_references  # noqa: E402
 
 COUNTS = (1, 3, 5)
 TARGETS = 3
 HEADER = "Written by protocols/build_quickstart.py. Do not edit: change the script, raise the version, run it again."
-HERE = Path(__file__).resolve().parent
 SCENES = HERE.parent / "kaleido_bench" / "embedded" / "scenes" / "quickstart"
 
 
@@ -49,60 +52,31 @@ def choose_cases(scene: Scene) -> list[Case]:
 
 def freeze_quickstart(scenes_dir: Path) -> FrozenProtocol:
     """The protocol as files, from the scenes on disk."""
-    reader = build_reader("transforms")
-    names = reader.scene_names(scenes_dir)
-    cases: list[Case] = []
-    pins: dict[str, dict[str, Pin]] = {}
-    for name in names:
-        scene = reader.load_scene(scenes_dir, name)
-        cases += choose_cases(scene)
-        pins[name] = pin_views(scene, cases)
-    # The index pins every view; this names the files that the choice was made with.
-    cameras = sha256_hex(b"".join((scenes_dir / name / "transforms.json").read_bytes() for name in names))
-    return freeze_protocol(describe_quickstart(cameras), cases, pins, header=HEADER)
+    names = build_reader("transforms").scene_names(scenes_dir)
+    return choose_at_hand(scenes_dir, names, choose_cases).freeze(QUICKSTART, HEADER)
 
 
-def describe_quickstart(cameras_sha256: str) -> dict[str, JsonValue]:
-    """The fields of the protocol, in the order of the file."""
-    return {
-        "schema_version": 1,
-        "name": "quickstart",
-        "version": 1,
-        "title": "Held-out procedural scenes from 1, 3 and 5 views",
-        "level": "object",
-        "regime": "few-view",
-        "dataset": {
-            "name": "quickstart",
-            "reader": "transforms",
-            "root": "package:quickstart",
-            "revision": f"transforms.json sha256 {cameras_sha256[:16]}",
-        },
-        "reference_counts": list(COUNTS),
-        "preparation": {
-            "size": [128, 128],
-            "fit": "none",
-            "filter": "lanczos",
-            "antialias": True,
-            "background": "white",
-            "alpha": "composite",
-        },
-        "cameras": {"policy": "given"},
-        "convention": "kbench-v1",
-        "metrics": ["psnr", "ssim"],
-        "optional_metrics": ["lpips-alex", "lpips-vgg"],
-        "samples": 1,
-        "seed": 0,
-        "targets": "strict-novel",
-        "sources": [
-            "scenes: rendered by this project from a procedural generator; they ship with the package, Apache-2.0",
-            "split: ours (protocols/build_quickstart.py): 3 targets evenly spread; references by farthest-point "
-            "sampling of poses from the view nearest to the mean target; 1, 3 and 5 are nested",
-        ],
-        "known_problems": [
-            "Small and synthetic: it shows that everything works, and ranks nothing.",
-            "The reference model was trained on scenes of the same generator, with other seeds.",
-        ],
-    }
+QUICKSTART = Draft(
+    name="quickstart",
+    title="Held-out procedural scenes from 1, 3 and 5 views",
+    level="object",
+    regime="few-view",
+    data=Data("quickstart", "transforms", "package:quickstart", revision=""),
+    counts=COUNTS,
+    preparation=describe_preparation(128, fit="none"),
+    metrics=("psnr", "ssim"),
+    optional_metrics=("lpips-alex", "lpips-vgg"),
+    sources=(
+        "scenes: rendered by this project from a procedural generator; they ship with the package, Apache-2.0",
+        "split: ours (protocols/build_quickstart.py): 3 targets evenly spread; references by farthest-point "
+        "sampling of poses from the view nearest to the mean target; 1, 3 and 5 are nested",
+    ),
+    problems=(
+        "Small and synthetic: it shows that everything works, and ranks nothing.",
+        "The reference model was trained on scenes of the same generator, with other seeds.",
+    ),
+)
+"""But for its cases."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

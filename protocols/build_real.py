@@ -21,18 +21,22 @@ How views are chosen (kaleido_bench/splits.py has the functions):
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import JsonValue
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
-from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, pin_views, write_protocol
-from kaleido_bench.cases import Case
-from kaleido_bench.data.readers import build_reader, resolve_root
-from kaleido_bench.data.scenes import Pin, Scene
-from kaleido_bench.records import sha256_hex
-from kaleido_bench.splits import (
+from builders.at_hand import choose_at_hand  # noqa: E402
+
+from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
+from kaleido_bench.cases import Case  # noqa: E402
+from kaleido_bench.data.readers import resolve_root  # noqa: E402
+from kaleido_bench.data.scenes import Scene  # noqa: E402
+from kaleido_bench.drafts import Data, Draft, describe_preparation  # noqa: E402
+from kaleido_bench.splits import (  # noqa: E402
     choose_every,
     choose_linspace,
     choose_spread,
@@ -120,7 +124,7 @@ NOTES: dict[str, Notes] = {
 }
 
 
-class Draft(NamedTuple):
+class Plan(NamedTuple):
     """What distinguishes one protocol from the others."""
 
     name: str
@@ -147,8 +151,8 @@ LLFF_AS_FIELD = (
     "do (Jiawei-Yang/FreeNeRF, internal/datasets.py); the 1 reference, the middle of the 3, is ours"
 )
 
-DRAFTS = (
-    Draft(
+PLANS = (
+    Plan(
         "real/objects-few",
         "Real and rendered objects from 1, 3 and 6 views",
         "object",
@@ -158,7 +162,7 @@ DRAFTS = (
         FEW_RULE,
         ("From 1 reference the scale of a scene is not observable; cameras are given and no scale is searched.",),
     ),
-    Draft(
+    Plan(
         "real/objects-masked",
         "Real and rendered objects from 1, 3 and 6 views, their foreground beside the full image",
         "object",
@@ -175,7 +179,7 @@ DRAFTS = (
         ),
         foreground=True,
     ),
-    Draft(
+    Plan(
         "real/scenes-few",
         "Real scenes from 1, 3 and 6 views",
         "scene",
@@ -188,7 +192,7 @@ DRAFTS = (
             "mydesk and castle_p30 are wider than one view: with few references, targets show what none has seen.",
         ),
     ),
-    Draft(
+    Plan(
         "real/llff-few",
         "Two LLFF scenes from 1, 3 and 6 views",
         "scene",
@@ -201,7 +205,7 @@ DRAFTS = (
             "As in the field, the 6 references do not contain the 3.",
         ),
     ),
-    Draft(
+    Plan(
         "real/objects-many",
         "Real and rendered objects from all views but every 8th",
         "object",
@@ -210,7 +214,7 @@ DRAFTS = (
         "all",
         MANY_RULE + "; lego: the 100 training views and every 8th official test view",
     ),
-    Draft(
+    Plan(
         "real/scenes-many",
         "Real scenes from all views but every 8th",
         "scene",
@@ -219,7 +223,7 @@ DRAFTS = (
         "all",
         MANY_RULE,
     ),
-    Draft(
+    Plan(
         "real/llff-many",
         "Two LLFF scenes from all views but every 8th",
         "scene",
@@ -298,75 +302,49 @@ def choose_many(scene: Scene) -> list[Case]:
     ]
 
 
-def choose_cases(draft: Draft, scene: Scene) -> list[Case]:
+def choose_cases(plan: Plan, scene: Scene) -> list[Case]:
     """The cases of one scene under one protocol."""
-    if isinstance(draft.counts, str):
+    if isinstance(plan.counts, str):
         return choose_many(scene)
-    if draft.name == "real/llff-few":
-        return choose_llff_few(scene, draft.counts)
-    return choose_few(scene, draft.counts)
+    if plan.name == "real/llff-few":
+        return choose_llff_few(scene, plan.counts)
+    return choose_few(scene, plan.counts)
 
 
-def freeze_draft(draft: Draft, data_dir: Path) -> FrozenProtocol:
+def freeze_plan(plan: Plan, data_dir: Path) -> FrozenProtocol:
     """One protocol as files, from the scenes on disk."""
-    root, reader = resolve_root(ROOT, data_dir), build_reader("transforms")
-    cases: list[Case] = []
-    pins: dict[str, dict[str, Pin]] = {}
-    for name in draft.scenes:
-        scene = reader.load_scene(root, name)
-        cases += choose_cases(draft, scene)
-        pins[name] = pin_views(scene, cases, masks=draft.foreground)
-    # The index pins every view; this names the files that the choice was made with.
-    cameras = sha256_hex(b"".join((root / name / "transforms.json").read_bytes() for name in draft.scenes))
-    return freeze_protocol(describe_draft(draft, cameras), cases, pins, header=HEADER)
+    root = resolve_root(ROOT, data_dir)
+    chosen = choose_at_hand(root, plan.scenes, lambda scene: choose_cases(plan, scene), masks=plan.foreground)
+    return chosen.freeze(draft_plan(plan), HEADER)
 
 
-def describe_draft(draft: Draft, cameras_sha256: str) -> dict[str, JsonValue]:
-    """The fields of the protocol, in the order of the file."""
-    notes = [NOTES[name] for name in draft.scenes]
-    problems = [problem for note in notes if (problem := note.masked if draft.foreground else note.problem)]
-    return {
-        "schema_version": 1,
-        "name": draft.name,
-        "version": 1,
-        "title": draft.title,
-        "level": draft.level,
-        "regime": draft.regime,
-        "dataset": {
-            "name": draft.name.replace("/", "-").rsplit("-", 1)[0],
-            "reader": "transforms",
-            "root": ROOT,
-            "revision": f"transforms.json sha256 {cameras_sha256[:16]}",
-        },
-        "reference_counts": draft.counts if isinstance(draft.counts, str) else list(draft.counts),
-        "preparation": {
-            "size": [256, 256],
-            "fit": "cover-crop",
-            "filter": "lanczos",
-            "antialias": True,
-            "background": "white",
-            "alpha": "composite",
-        },
-        "cameras": {"policy": "given"},
-        "convention": "kbench-v1",
-        "metrics": ["psnr", "ssim", "lpips-alex", *(("psnr-fg", "ssim-fg") if draft.foreground else ())],
-        "optional_metrics": ["lpips-vgg"],
-        "samples": 1,
-        "seed": 0,
-        "targets": "strict-novel",
-        "sources": [*(NOTES[name].source for name in draft.scenes), draft.rule],
-        "known_problems": [*draft.problems, *problems, SQUARE_CROP],
-    }
+def draft_plan(plan: Plan) -> Draft:
+    """The protocol but for its cases."""
+    notes = [NOTES[name] for name in plan.scenes]
+    problems = [problem for note in notes if (problem := note.masked if plan.foreground else note.problem)]
+    return Draft(
+        name=plan.name,
+        title=plan.title,
+        level=plan.level,
+        regime=plan.regime,
+        data=Data(plan.name.replace("/", "-").rsplit("-", 1)[0], "transforms", ROOT, revision=""),
+        counts=plan.counts,
+        preparation=describe_preparation(256),
+        metrics=("psnr", "ssim", "lpips-alex", *(("psnr-fg", "ssim-fg") if plan.foreground else ())),
+        optional_metrics=("lpips-vgg",),
+        sources=(*(note.source for note in notes), plan.rule),
+        problems=(*plan.problems, *problems, SQUARE_CROP),
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and writes the files."""
     parser = argparse.ArgumentParser(description="Write protocols/real/*.yaml and their indices.")
     parser.add_argument("data_dir", type=Path, help="the folder with scenes/ in it")
-    parser.add_argument("--out", type=Path, default=Path(__file__).resolve().parent, help="the folder of protocols")
+    parser.add_argument("--out", type=Path, default=HERE, help="the folder of protocols")
     options = parser.parse_args(arguments)
-    for draft in DRAFTS:
-        frozen = freeze_draft(draft, options.data_dir)
+    for plan in PLANS:
+        frozen = freeze_plan(plan, options.data_dir)
         write_protocol(options.out, frozen)
         print(f"{options.out / frozen.yaml_path}: {frozen.index_bytes.count(b'targets')} cases")
 

@@ -12,6 +12,7 @@ from hypothesis import settings
 
 from kaleido_bench.authoring import render_yaml
 from kaleido_bench.cases import Case, CaseIndex, render_index
+from kaleido_bench.drafts import describe_preparation
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from kaleido_bench.records import sha256_hex
 
@@ -64,14 +65,7 @@ def protocol_fields() -> dict[str, Any]:
         "regime": "few-view",
         "dataset": {"name": "tiny", "reader": "transforms", "root": "scenes", "revision": "r1"},
         "reference_counts": [1, 2],
-        "preparation": {
-            "size": [16, 12],
-            "fit": "cover-crop",
-            "filter": "lanczos",
-            "antialias": True,
-            "background": "white",
-            "alpha": "composite",
-        },
+        "preparation": describe_preparation(16, 12),
         "cameras": {"policy": "given"},
         "convention": "kbench-v1",
         "metrics": ["psnr", "ssim"],

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kaleido_bench.authoring import render_yaml
 from kaleido_bench.cases import Case, CaseIndex
+from kaleido_bench.drafts import describe_preparation
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import (
     UNHASHED_FIELDS,
@@ -27,34 +28,12 @@ from kaleido_bench.protocol import (
 )
 from kaleido_bench.records import parse_yaml_record
 from kaleido_bench.shipped import find_protocols
+from tests.conftest import protocol_fields
 
 FIELDS: dict[str, Any] = {
-    "schema_version": 1,
-    "name": "tiny",
-    "version": 1,
-    "title": "Two scenes",
-    "level": "object",
-    "regime": "few-view",
-    "dataset": {"name": "tiny", "reader": "transforms", "root": "scenes", "revision": "r1"},
+    **protocol_fields(),
     "index": {"file": "index.json", "sha256": "0" * 64},
-    "reference_counts": [1, 2],
-    "preparation": {
-        "size": [16, 12],
-        "fit": "cover-crop",
-        "filter": "bilinear",
-        "antialias": True,
-        "background": "white",
-        "alpha": "composite",
-    },
-    "cameras": {"policy": "given"},
-    "convention": "kbench-v1",
-    "metrics": ["psnr", "ssim"],
-    "optional_metrics": ["lpips-alex"],
-    "samples": 1,
-    "seed": 7,
-    "targets": "strict-novel",
-    "sources": ["a test"],
-    "known_problems": [],
+    "preparation": describe_preparation(16, 12, filter="bilinear"),
 }
 CASE = Case(id="a-r1", scene="a", references=("v0",), targets=("t0", "t1"))
 INDEX = CaseIndex(schema_version=1, cases=(CASE,), image_sha256={"a": {"v0": "1" * 64}}, camera_sha256={})

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from builders.common import Data, Draft, load_entries, load_json, position_cases, prepare, with_twin
+from builders.common import load_entries, load_json, position_cases, prepare, with_twin
+from kaleido_bench.drafts import Data, Draft
 
 LATENTSPLAT = "Chrixtar+latentsplat"
 KINDS = {

@@ -1,9 +1,9 @@
-"""What the families share: a draft of a protocol, its strict-novel twin, and reading the published files."""
+"""What the families share: a draft as files, its strict-novel twin, and reading the published files."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,45 +11,14 @@ from pydantic import JsonValue
 
 from kaleido_bench.authoring import FrozenProtocol, freeze_protocol
 from kaleido_bench.cases import Case, default_case_id
+from kaleido_bench.drafts import STRICT, Draft, describe_draft, describe_preparation
 
 HEADER = "Written by protocols/build_catalogue.py. Do not edit: change the builder, raise the version, run it again."
-STRICT = "strict-novel"
 
 UNPINNED = (
     "Images and cameras are not pinned: the data set is not at hand where this index was written. `kbench lint` with "
     "the data says whether every view is there."
 )
-
-
-class Data(NamedTuple):
-    """The data set of a protocol."""
-
-    name: str
-    reader: str
-    root: str
-    revision: str
-
-
-class Draft(NamedTuple):
-    """A protocol before it is frozen."""
-
-    name: str
-    title: str
-    level: str
-    regime: str
-    data: Data
-    preparation: Mapping[str, JsonValue]
-    convention: str
-    metrics: tuple[str, ...]
-    cases: tuple[Case, ...]
-    sources: tuple[str, ...]
-    problems: tuple[str, ...] = ()
-    optional_metrics: tuple[str, ...] = ()
-    counts: tuple[int, ...] | str | None = None  # None: those of the cases
-    targets: str = STRICT
-    index_of: str | None = None  # the protocol whose index it shares
-    samples: int = 1
-    seed: int = 0
 
 
 class Leak(NamedTuple):
@@ -104,34 +73,8 @@ def with_twin(draft: Draft) -> list[Draft]:
 
 def freeze_draft(draft: Draft) -> FrozenProtocol:
     """The draft as files."""
-    return freeze_protocol(
-        describe_draft(draft), draft.cases, {}, header=HEADER, compact=True, index_name=draft.index_of
-    )
-
-
-def describe_draft(draft: Draft) -> dict[str, JsonValue]:
-    """The fields of the protocol, in the order of the file."""
-    counts = draft.counts or tuple(sorted({len(case.references) for case in draft.cases}))
-    return {
-        "schema_version": 1,
-        "name": draft.name,
-        "version": 1,
-        "title": draft.title,
-        "level": draft.level,
-        "regime": draft.regime,
-        "dataset": {**draft.data._asdict()},
-        "reference_counts": counts if isinstance(counts, str) else list(counts),
-        "preparation": dict(draft.preparation),
-        "cameras": {"policy": "given"},
-        "convention": draft.convention,
-        "metrics": list(draft.metrics),
-        "optional_metrics": list(draft.optional_metrics),
-        "samples": draft.samples,
-        "seed": draft.seed,
-        "targets": draft.targets,
-        "sources": list(draft.sources),
-        "known_problems": [*draft.problems, UNPINNED],
-    }
+    fields = describe_draft(draft._replace(problems=(*draft.problems, UNPINNED)))
+    return freeze_protocol(fields, draft.cases, {}, header=HEADER, compact=True, index_name=draft.index_of)
 
 
 def prepare(
@@ -144,14 +87,7 @@ def prepare(
     alpha: str = "drop",
 ) -> dict[str, JsonValue]:
     """A preparation; by default what pixelSplat and its successors do: Pillow's Lanczos, then the central crop."""
-    return {
-        "size": None if width is None else [width, height or width],
-        "fit": fit,
-        "filter": filter,
-        "antialias": filter != "nearest",
-        "background": background,
-        "alpha": alpha,
-    }
+    return describe_preparation(width, height, fit=fit, filter=filter, background=background, alpha=alpha)
 
 
 def load_json(path: Path) -> object:

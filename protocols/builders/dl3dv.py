@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builders.common import Data, Draft, load_entries, make_case, position_cases, prepare, with_twin
+from builders.common import load_entries, make_case, position_cases, prepare, with_twin
+from kaleido_bench.drafts import Data, Draft
 
 QUARTER = Data("dl3dv-140", "dl3dv-4", "dl3dv", "DL3DV-Benchmark, 140 scenes, images_4 (960x540)")
 EIGHTH = Data("dl3dv-140", "dl3dv-8", "dl3dv", "DL3DV-Benchmark, 140 scenes, images_8 (480x270)")

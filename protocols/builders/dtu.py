@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builders.common import Data, Draft, load_entries, make_case, prepare, with_twin
+from builders.common import load_entries, make_case, prepare, with_twin
 from kaleido_bench.cases import Case
+from kaleido_bench.drafts import Data, Draft
 
 SCANS = (8, 21, 30, 31, 34, 38, 40, 41, 45, 55, 63, 82, 103, 110, 114)
 ORDER = (25, 22, 28, 40, 44, 48, 0, 8, 13)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builders.common import Data, Draft, make_case, prepare
+from builders.common import make_case, prepare
+from kaleido_bench.drafts import Data, Draft
 from kaleido_bench.splits import choose_every, choose_linspace
 
 VIEWS = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from builders.common import Data, Draft, load_json, make_case, prepare
+from builders.common import load_json, make_case, prepare
 from kaleido_bench.cases import Case
+from kaleido_bench.drafts import Data, Draft
 
 SCENES = ("chair", "drums", "ficus", "hotdog", "lego", "materials", "mic", "ship")
 TRAIN, TEST = 100, 200

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from builders.common import Data, Draft, make_case, prepare
+from builders.common import make_case, prepare
 from builders.nerf_synthetic import BINARY_ALPHA, RESIZED
 from kaleido_bench.cases import Case
+from kaleido_bench.drafts import Data, Draft
 
 GSO30 = (
     "alarm", "backpack", "bell", "blocks", "chicken", "cream", "elephant", "grandfather", "grandmother", "hat",

@@ -5,14 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from pydantic import JsonValue
-
-from builders.common import HEADER, STRICT, load_json, prepare
+from builders.common import HEADER, load_json, prepare
 from kaleido_bench.authoring import render_yaml
+from kaleido_bench.drafts import Data, Draft, Pending, describe_draft
 from kaleido_bench.protocol import Protocol
 from kaleido_bench.records import canonical_json, parse_yaml_record
 from kaleido_bench.view_runs import pack_views
@@ -27,28 +25,6 @@ class PendingFile(NamedTuple):
 
     yaml_path: str  # below the folder of protocols
     yaml_bytes: bytes
-
-
-class Pending(NamedTuple):
-    """A pending protocol before it is written."""
-
-    name: str
-    title: str
-    level: str
-    regime: str
-    dataset: Mapping[str, JsonValue]
-    completed_by: str
-    entry: str
-    obtain: str
-    scenes: int | None
-    targets: tuple[int, ...] | None
-    counts: tuple[int, ...] | str
-    preparation: Mapping[str, JsonValue]
-    convention: str
-    metrics: tuple[str, ...]
-    sources: tuple[str, ...]
-    problems: tuple[str, ...]
-    optional_metrics: tuple[str, ...] = ()
 
 
 RULE_ONLY = (
@@ -90,24 +66,27 @@ def render_long_lrm(splits: Path) -> bytes:
     return ("{" + ",\n".join(scenes) + "}\n").encode()
 
 
-def build_mipnerf360() -> list[Pending]:
+def build_mipnerf360() -> list[Draft]:
     """Dense, and twelve and twenty-four views."""
-    dense = Pending(
-        name="mipnerf360/dense",
-        title="Mip-NeRF 360, 9 scenes from all views but every 8th",
-        level="scene",
-        regime="many-view",
-        dataset={
-            "name": "mipnerf360",
-            "reader": "mipnerf360",
-            "root": "mipnerf360",
-            "revision": "360_v2.zip and 360_extra_scenes.zip (flowers, treehill): images_4 outdoors, images_2 indoors",
-        },
+    waiting = Pending(
         completed_by="mipnerf360",
         entry="dense",
         obtain="the folder that holds the nine scenes, unpacked from 360_v2.zip and 360_extra_scenes.zip",
         scenes=9,
         targets=None,
+    )
+    dense = Draft(
+        name="mipnerf360/dense",
+        title="Mip-NeRF 360, 9 scenes from all views but every 8th",
+        level="scene",
+        regime="many-view",
+        data=Data(
+            name="mipnerf360",
+            reader="mipnerf360",
+            root="mipnerf360",
+            revision="360_v2.zip and 360_extra_scenes.zip (flowers, treehill): images_4 outdoors, images_2 indoors",
+        ),
+        pending=waiting,
         counts="all",
         preparation=prepare(None, fit="none"),
         convention="nerfbaselines",
@@ -129,7 +108,7 @@ def build_mipnerf360() -> list[Pending]:
     sparse = dense._replace(
         name="mipnerf360/sparse",
         title="Mip-NeRF 360, 9 scenes from 12 and 24 views, every 8th a target",
-        entry="sparse",
+        pending=waiting._replace(entry="sparse"),
         counts=(12, 24),
         sources=(
             dense.sources[0],
@@ -147,31 +126,33 @@ def build_mipnerf360() -> list[Pending]:
     return [dense, sparse]
 
 
-def build_long_lrm() -> list[Pending]:
+def build_long_lrm() -> list[Draft]:
     """DL3DV-140 and Tanks and Temples, 16 and 32 references."""
-    drafts: list[Pending] = []
+    drafts: list[Draft] = []
     for entry, name, title, scenes, data in (
         ("dl3dv", "dl3dv/long-lrm", "DL3DV-140", 140, "dl3dv-140"),
         ("tnt", "tnt/long-lrm", "Tanks and Temples, train and truck", 2, "tanks-and-temples"),
     ):
         drafts.append(
-            Pending(
+            Draft(
                 name=name,
                 title=f"{title}, from 16 and 32 views at 960x540, every 8th frame a target, as Long-LRM asks (L)",
                 level="scene",
                 regime="many-view",
-                dataset={
-                    "name": data,
-                    "reader": "long-lrm",
-                    "root": f"long-lrm/{entry}",
-                    "revision": "opencv_cameras.json and images_undistort/ as data/prosess_dl3dv.py of Long-LRM "
+                data=Data(
+                    name=data,
+                    reader="long-lrm",
+                    root=f"long-lrm/{entry}",
+                    revision="opencv_cameras.json and images_undistort/ as data/prosess_dl3dv.py of Long-LRM "
                     "writes them",
-                },
-                completed_by="long-lrm",
-                entry=entry,
-                obtain=f"the folder of {title} as Long-LRM prepares it, one opencv_cameras.json a scene",
-                scenes=scenes,
-                targets=None,
+                ),
+                pending=Pending(
+                    completed_by="long-lrm",
+                    entry=entry,
+                    obtain=f"the folder of {title} as Long-LRM prepares it, one opencv_cameras.json a scene",
+                    scenes=scenes,
+                    targets=None,
+                ),
                 counts=(16, 32),
                 preparation=prepare(960, 540),
                 convention="kbench-v1",
@@ -201,26 +182,28 @@ def build_long_lrm() -> list[Pending]:
     return drafts
 
 
-def build_srn() -> list[Pending]:
+def build_srn() -> list[Draft]:
     """Cars and chairs."""
     return [
-        Pending(
+        Draft(
             name=f"shapenet/pixelnerf-srn-{name}",
             title=f"ShapeNet {name} of SRN at 128x128 from 1 and 2 views, all others targets, as pixelNeRF asks",
             level="object",
             regime="few-view",
-            dataset={
-                "name": f"srn-{name}",
-                "reader": "srn",
-                "root": f"srn/{name}_test",
-                "revision": f"srn_{name}.zip of pixelNeRF's data folder, {name}_test"
+            data=Data(
+                name=f"srn-{name}",
+                reader="srn",
+                root=f"srn/{name}_test",
+                revision=f"srn_{name}.zip of pixelNeRF's data folder, {name}_test"
                 + (" (a render by Vincent Sitzmann after the first)" if name == "cars" else ""),
-            },
-            completed_by="srn",
-            entry="pixelnerf",
-            obtain=f"the folder {name}_test of srn_{name}.zip, which pixelNeRF's README links",
-            scenes=None,
-            targets=None,
+            ),
+            pending=Pending(
+                completed_by="srn",
+                entry="pixelnerf",
+                obtain=f"the folder {name}_test of srn_{name}.zip, which pixelNeRF's README links",
+                scenes=None,
+                targets=None,
+            ),
             counts=(1, 2),
             preparation=prepare(128, fit="none"),
             convention="pixelnerf",
@@ -243,24 +226,26 @@ def build_srn() -> list[Pending]:
     ]
 
 
-def build_two_object() -> Pending:
+def build_two_object() -> Draft:
     """pixelNeRF's two chairs."""
-    return Pending(
+    return Draft(
         name="shapenet/pixelnerf-two-objects",
         title="Two ShapeNet chairs in a scene at 128x128 from 2 views, as pixelNeRF asks",
         level="object",
         regime="few-view",
-        dataset={
-            "name": "two-object",
-            "reader": "two-object",
-            "root": "multi_chair/test",
-            "revision": "multi_chair_test.zip of pixelNeRF's data folder",
-        },
-        completed_by="pixelsplat",
-        entry="multi_chair_test.json",
-        obtain="an index of your own in pixelSplat's layout, {scene: {context, target}}: none was published",
-        scenes=None,
-        targets=None,
+        data=Data(
+            name="two-object",
+            reader="two-object",
+            root="multi_chair/test",
+            revision="multi_chair_test.zip of pixelNeRF's data folder",
+        ),
+        pending=Pending(
+            completed_by="pixelsplat",
+            entry="multi_chair_test.json",
+            obtain="an index of your own in pixelSplat's layout, {scene: {context, target}}: none was published",
+            scenes=None,
+            targets=None,
+        ),
         counts=(2,),
         preparation=prepare(128, fit="none", background="white", alpha="composite"),
         convention="pixelnerf",
@@ -279,24 +264,26 @@ def build_two_object() -> Pending:
     )
 
 
-def build_rtmv() -> Pending:
+def build_rtmv() -> Draft:
     """EscherNet's ten scenes."""
-    return Pending(
+    return Draft(
         name="rtmv/eschernet",
         title="RTMV, 10 scenes from 1 to 10 views at 256x256, 10 targets, as EscherNet asks",
         level="object",
         regime="few-view",
-        dataset={
-            "name": "rtmv",
-            "reader": "rtmv",
-            "root": "rtmv/google_scanned",
-            "revision": "40_scenes/google_scanned.tar",
-        },
-        completed_by="rtmv",
-        entry="eschernet",
-        obtain="the folder google_scanned of RTMV's 40_scenes, unpacked from google_scanned.tar",
-        scenes=10,
-        targets=(10, 10, 10, 10, 10),
+        data=Data(
+            name="rtmv",
+            reader="rtmv",
+            root="rtmv/google_scanned",
+            revision="40_scenes/google_scanned.tar",
+        ),
+        pending=Pending(
+            completed_by="rtmv",
+            entry="eschernet",
+            obtain="the folder google_scanned of RTMV's 40_scenes, unpacked from google_scanned.tar",
+            scenes=10,
+            targets=(10, 10, 10, 10, 10),
+        ),
         counts=(1, 2, 3, 5, 10),
         preparation=prepare(256, fit="stretch", filter="bilinear"),
         convention="eschernet",
@@ -315,38 +302,8 @@ def build_rtmv() -> Pending:
     )
 
 
-def render_pending(draft: Pending) -> PendingFile:
+def render_pending(draft: Draft) -> PendingFile:
     """The YAML, checked to load."""
-    text = f"# {HEADER}\n" + render_yaml(_describe(draft))
+    text = f"# {HEADER}\n" + render_yaml(describe_draft(draft))
     parse_yaml_record(text, Protocol, where=draft.name)
     return PendingFile(f"{draft.name}.yaml", text.encode())
-
-
-def _describe(draft: Pending) -> dict[str, JsonValue]:
-    return {
-        "schema_version": 1,
-        "name": draft.name,
-        "version": 1,
-        "title": draft.title,
-        "level": draft.level,
-        "regime": draft.regime,
-        "dataset": dict(draft.dataset),
-        "index": {
-            "ids": "pending",
-            "completed_by": draft.completed_by,
-            "entry": draft.entry,
-            "obtain": draft.obtain,
-            "expected": {"scenes": draft.scenes, "targets": None if draft.targets is None else list(draft.targets)},
-        },
-        "reference_counts": draft.counts if isinstance(draft.counts, str) else list(draft.counts),
-        "preparation": dict(draft.preparation),
-        "cameras": {"policy": "given"},
-        "convention": draft.convention,
-        "metrics": list(draft.metrics),
-        "optional_metrics": list(draft.optional_metrics),
-        "samples": 1,
-        "seed": 0,
-        "targets": STRICT,
-        "sources": list(draft.sources),
-        "known_problems": list(draft.problems),
-    }

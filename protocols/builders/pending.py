@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pydantic import JsonValue
 
+from kaleido_bench.drafts import GIVEN, Data, Draft, Pending, describe_preparation
+
 SEVA_ZIP = "benchmark.zip of github.com/Stability-AI/stable-virtual-camera/releases/tag/benchmark"
-GIVEN: JsonValue = {"policy": "given"}
 
 FROZEN_TODAY = (
     "The few-view rule of RegNeRF and FreeNeRF over this data set is frozen as {} and runs today; here sizes and "
@@ -17,7 +19,7 @@ V_INPUTS = "SEVA's Table 2 says one input; its Table 7, as far as it is legible,
 
 
 class Split(NamedTuple):
-    """One pending protocol."""
+    """One pending protocol, whose ids are in a published archive of scene folders."""
 
     name: str
     title: str
@@ -29,60 +31,36 @@ class Split(NamedTuple):
     scenes: int | None
     targets: tuple[int, ...] | None
     size: tuple[int, int]
-    cameras: JsonValue
-    convention: str
-    metrics: tuple[str, ...]
-    filter: str
     sources: tuple[str, ...]
     problems: tuple[str, ...]
     root: str
     obtain: str
-    optional: tuple[str, ...] = ()
+    convention: str = "kbench-v1"
+    metrics: tuple[str, ...] = ("psnr", "ssim", "lpips-alex")
+    optional: tuple[str, ...] = ("lpips-vgg",)
+    filter: str = "lanczos"
+    cameras: Mapping[str, JsonValue] = GIVEN
     scene_names: tuple[str, ...] = ()  # of the scenes that are known by name
 
 
-def fields_of(split: Split) -> dict[str, JsonValue]:
-    """The YAML of a pending protocol, as plain values in the order to be written."""
-    return {
-        "schema_version": 1,
-        "name": split.name,
-        "version": 1,
-        "title": split.title,
-        "level": split.level,
-        "regime": "many-view" if max(split.counts) > 9 else "few-view",
-        "dataset": {
-            "name": split.data,
-            "reader": "seva",
-            "root": split.root,
-            "revision": "scene folders in the layout of the published archive, views sorted by path",
-        },
-        "index": {
-            "ids": "pending",
-            "completed_by": split.kind,
-            "entry": split.entry,
-            "obtain": split.obtain,
-            "expected": {
-                "scenes": split.scenes,
-                "targets": None if split.targets is None else list(split.targets),
-                **({"scene_names": list(split.scene_names)} if split.scene_names else {}),
-            },
-        },
-        "reference_counts": list(split.counts),
-        "preparation": {
-            "size": list(split.size),
-            "fit": "cover-crop",
-            "filter": split.filter,
-            "antialias": True,
-            "background": "white",
-            "alpha": "composite",
-        },
-        "cameras": split.cameras,
-        "convention": split.convention,
-        "metrics": list(split.metrics),
-        "optional_metrics": list(split.optional),
-        "samples": 1,
-        "seed": 0,
-        "targets": "as-published",
-        "sources": list(split.sources),
-        "known_problems": list(split.problems),
-    }
+def draft_of(split: Split) -> Draft:
+    """The pending protocol."""
+    return Draft(
+        name=split.name,
+        title=split.title,
+        level=split.level,
+        regime="many-view" if max(split.counts) > 9 else "few-view",
+        data=Data(
+            split.data, "seva", split.root, "scene folders in the layout of the published archive, views sorted by path"
+        ),
+        pending=Pending(split.kind, split.entry, split.obtain, split.scenes, split.targets, split.scene_names),
+        counts=split.counts,
+        preparation=describe_preparation(*split.size, filter=split.filter),
+        cameras=split.cameras,
+        convention=split.convention,
+        metrics=split.metrics,
+        optional_metrics=split.optional,
+        targets="as-published",
+        sources=split.sources,
+        problems=split.problems,
+    )

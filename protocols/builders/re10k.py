@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
-from builders.common import Data, Draft, count_null, load_entries, position_cases, prepare, with_twin
+from builders.common import count_null, load_entries, position_cases, prepare, with_twin
+from kaleido_bench.drafts import Data, Draft
 
 PIXELSPLAT = "dcharatan+pixelsplat"
 RE10K = Data(
@@ -37,6 +39,17 @@ VANISHING = "Clips vanish from YouTube: a copy of the data that lacks scenes mus
 PAIR = {"metrics": ("psnr", "ssim"), "optional_metrics": ("lpips-vgg",)}
 
 
+class Clips(NamedTuple):
+    """A data set of clips that pixelSplat has lists of."""
+
+    family: str
+    data: Data
+    source: str
+
+
+CLIPS = (Clips("re10k", RE10K, RE10K_SOURCE), Clips("acid", ACID, ACID_SOURCE))
+
+
 def build(splits: Path) -> list[Draft]:
     """All protocols of the family."""
     return [
@@ -57,67 +70,73 @@ def _null(path: Path, what: str) -> str:
 
 def build_pairs(splits: Path) -> list[Draft]:
     """Two references, three targets between them."""
-    drafts: list[Draft] = []
-    for data, family, source, file in (
-        (RE10K, "re10k", RE10K_SOURCE, "evaluation_index_re10k.json"),
-        (ACID, "acid", ACID_SOURCE, "evaluation_index_acid.json"),
-    ):
-        path = splits / PIXELSPLAT / file
-        drafts += with_twin(
-            Draft(
-                name=f"{family}/pixelsplat-2v",
-                title=f"{family.upper()}, two views and three targets between them, as pixelSplat chose them",
-                level="scene",
-                regime="few-view",
-                data=data,
-                preparation=prepare(256),
-                convention="pixelsplat-offline",
-                cases=position_cases(load_entries(path)),
-                sources=(source, PIXELSPLAT_SOURCE.format(file=file)),
-                problems=(
-                    _null(path, "no pair with enough overlap was found"),
-                    *((SAME_FILE,) if family == "re10k" else ()),
-                    CONVENTION,
-                    CROP,
-                    VANISHING,
-                ),
-                **PAIR,
-            )
+    return [
+        draft
+        for clips in CLIPS
+        for draft in _build_pixelsplat(
+            splits,
+            clips,
+            file=f"evaluation_index_{clips.family}.json",
+            name="pixelsplat-2v",
+            title="two views and three targets between them, as pixelSplat chose them",
+            also_in=(SAME_FILE,) if clips.family == "re10k" else (),
         )
-    return drafts
+    ]
 
 
 def build_videos(splits: Path) -> list[Draft]:
     """The same pairs, every frame from the one to the other a target."""
-    drafts: list[Draft] = []
-    for data, family, source, file in (
-        (RE10K, "re10k", RE10K_SOURCE, "evaluation_index_re10k_video.json"),
-        (ACID, "acid", ACID_SOURCE, "evaluation_index_acid_video.json"),
-    ):
-        path = splits / PIXELSPLAT / file
-        drafts += with_twin(
-            Draft(
-                name=f"{family}/pixelsplat-2v-video",
-                title=f"{family.upper()}, two views and every frame between them",
-                level="scene",
-                regime="few-view",
-                data=data,
-                preparation=prepare(256),
-                convention="pixelsplat-offline",
-                cases=position_cases(load_entries(path)),
-                sources=(source, PIXELSPLAT_SOURCE.format(file=file)),
-                problems=(
-                    "Both ends of every clip are references and targets at once.",
-                    "The list was made for rendering videos; papers rarely say which of the two lists a number is of.",
-                    _null(path, "no pair with enough overlap was found"),
-                    CONVENTION,
-                    CROP,
-                    VANISHING,
-                ),
-                **PAIR,
-            )
+    return [
+        draft
+        for clips in CLIPS
+        for draft in _build_pixelsplat(
+            splits,
+            clips,
+            file=f"evaluation_index_{clips.family}_video.json",
+            name="pixelsplat-2v-video",
+            title="two views and every frame between them",
+            problems=(
+                "Both ends of every clip are references and targets at once.",
+                "The list was made for rendering videos; papers rarely say which of the two lists a number is of.",
+            ),
         )
-    return drafts
+    ]
+
+
+def _build_pixelsplat(
+    splits: Path,
+    clips: Clips,
+    *,
+    file: str,
+    name: str,
+    title: str,
+    problems: tuple[str, ...] = (),
+    also_in: tuple[str, ...] = (),
+) -> list[Draft]:
+    """One of pixelSplat's lists, prepared and scored as it does."""
+    path = splits / PIXELSPLAT / file
+    return with_twin(
+        Draft(
+            name=f"{clips.family}/{name}",
+            title=f"{clips.family.upper()}, {title}",
+            level="scene",
+            regime="few-view",
+            data=clips.data,
+            preparation=prepare(256),
+            convention="pixelsplat-offline",
+            cases=position_cases(load_entries(path)),
+            sources=(clips.source, PIXELSPLAT_SOURCE.format(file=file)),
+            problems=(
+                *problems,
+                _null(path, "no pair with enough overlap was found"),
+                *also_in,
+                CONVENTION,
+                CROP,
+                VANISHING,
+            ),
+            **PAIR,
+        )
+    )
 
 
 def build_lagernvs(splits: Path) -> list[Draft]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from builders.pending import FROZEN_TODAY, GIVEN, Split
+from builders.pending import FROZEN_TODAY, Split
 
 RECONFUSION_FOLDER = (
     "the folder 10oT2_OQ9Sjh5wlfJQoGx2y7ZKYwpgNg5 of Google Drive that reconfusion.github.io links as its data splits"
@@ -30,11 +30,6 @@ def reconfusion(name: str, title: str, data: str, level: str, scenes: int, *, ta
         scenes=scenes,
         targets=None if targets is None else (targets,) * 3,
         size=(512, 512),
-        cameras=GIVEN,
-        convention="kbench-v1",
-        metrics=("psnr", "ssim", "lpips-alex"),
-        optional=("lpips-vgg",),
-        filter="lanczos",
         sources=(
             "split: ReconFusion (Wu et al. 2024, arXiv 2312.02981), reconfusion.github.io; CAT3D (Gao et al. 2024) "
             "uses it too",

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from builders.pending import FROZEN_TODAY, GIVEN, SEVA_ZIP, V_INPUTS, Split
+from builders.pending import FROZEN_TODAY, SEVA_ZIP, V_INPUTS, Split
+from kaleido_bench.drafts import GIVEN
 
-SWEEP: JsonValue = {"policy": "scale-sweep", "scales": [round(0.1 * step, 1) for step in range(1, 21)]}
+SWEEP: dict[str, JsonValue] = {"policy": "scale-sweep", "scales": [round(0.1 * step, 1) for step in range(1, 21)]}
 
 SEVA_SOURCES = (
     "split, preparation: Stability-AI/stable-virtual-camera, benchmark/README.md",
@@ -99,7 +100,7 @@ def seva(
         size=(size, size),
         cameras=SWEEP if swept else GIVEN,
         convention="seva",
-        metrics=("psnr", "ssim", "lpips-alex"),
+        optional=(),
         filter="box",
         sources=SEVA_SOURCES,
         problems=((SWEPT,) if swept else ()) + tuple(problems) + SEVA_PROBLEMS,

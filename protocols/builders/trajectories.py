@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builders.pending import GIVEN, SEVA_ZIP, V_INPUTS, Split
+from builders.pending import SEVA_ZIP, V_INPUTS, Split
 
 
 def trajectory(name: str, title: str, entry: str, data: str, level: str, scenes: int) -> Split:
@@ -18,11 +18,6 @@ def trajectory(name: str, title: str, entry: str, data: str, level: str, scenes:
         scenes=scenes,
         targets=None,
         size=(1024, 576),
-        cameras=GIVEN,
-        convention="kbench-v1",
-        metrics=("psnr", "ssim", "lpips-alex"),
-        optional=("lpips-vgg",),
-        filter="lanczos",
         sources=(
             "split: ViewCrafter (Yu et al. 2024, arXiv 2409.02048), published by Stability-AI/stable-virtual-camera, "
             "benchmark/README.md, with images and cameras",
@@ -56,11 +51,6 @@ FOUR_DIM = [
         scenes=128,
         targets=None,
         size=(256, 256),
-        cameras=GIVEN,
-        convention="kbench-v1",
-        metrics=("psnr", "ssim", "lpips-alex"),
-        optional=("lpips-vgg",),
-        filter="lanczos",
         sources=(
             "split: 4DiM (Watson et al. 2024, arXiv 2407.07860), published by Stability-AI/stable-virtual-camera, "
             "benchmark/README.md",

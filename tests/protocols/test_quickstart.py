@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,19 +12,9 @@ import pytest
 from kaleido_bench.data.images import encode_png
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import load_protocol
+from tests.protocols.scripts import FOLDER, load_script
 
-FOLDER = Path(__file__).resolve().parents[2] / "protocols"
-
-
-def load_script() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("build_quickstart", FOLDER / "build_quickstart.py")
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-build_quickstart = load_script()
+build_quickstart = load_script("build_quickstart")
 
 
 def write_scene(folder: Path, views: int) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -12,22 +10,12 @@ from kaleido_bench.data.readers import build_reader
 from kaleido_bench.data.scenes import find_mask_source
 from kaleido_bench.lint import find_unknown_views
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
+from tests.protocols.scripts import FOLDER, load_script
 
-FOLDER = Path(__file__).resolve().parents[2] / "protocols"
-
-
-def load_script() -> ModuleType:
-    specification = importlib.util.spec_from_file_location("build_real", FOLDER / "build_real.py")
-    assert specification is not None and specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
-
-
-build_real = load_script()
-NAMES = [draft.name for draft in build_real.DRAFTS]
-FEW = [draft.name for draft in build_real.DRAFTS if draft.regime == "few-view"]
-MANY = [draft.name for draft in build_real.DRAFTS if draft.regime == "many-view"]
+build_real = load_script("build_real")
+NAMES = [plan.name for plan in build_real.PLANS]
+FEW = [plan.name for plan in build_real.PLANS if plan.regime == "few-view"]
+MANY = [plan.name for plan in build_real.PLANS if plan.regime == "many-view"]
 
 
 @pytest.fixture(params=NAMES)
@@ -35,7 +23,7 @@ def loaded(request: pytest.FixtureRequest) -> LoadedProtocol:
     return load_protocol(request.param)
 
 
-def test_every_shipped_real_protocol_has_its_draft() -> None:
+def test_every_shipped_real_protocol_has_its_plan() -> None:
     assert sorted(path.stem for path in (FOLDER / "real").glob("*.yaml")) == sorted(
         name.removeprefix("real/") for name in NAMES
     )
