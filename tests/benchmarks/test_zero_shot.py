@@ -21,7 +21,15 @@ from PIL import Image
 from kaleido_bench.data.cameras import Camera, intrinsics_matrix
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = ("zero_shot_worlds", "zero_shot_pictures", "scanned_meshes", "zero_shot")
+NAMES = (
+    "zero_shot_worlds",
+    "zero_shot_pictures",
+    "scanned_meshes",
+    "zero_shot_protocols",
+    "zero_shot_runs",
+    "zero_shot_report",
+    "zero_shot",
+)
 
 
 @pytest.fixture(scope="module")
@@ -149,18 +157,19 @@ def test_objects_lie_in_the_frame_and_references_are_no_targets(
 
 
 def test_bars_are_met_and_missed(scripts: dict[str, ModuleType]) -> None:
-    zero = scripts["zero_shot"]
+    report = scripts["zero_shot_report"]
 
     def line(data: str, references: int, method: str, psnr: float, gain: float | None) -> Any:
-        return zero.Line(data, 128, references, method, psnr, gain, 0.5, 0.5, None)
+        return report.Line(data, 128, references, method, psnr, gain, 0.5, 0.5, None)
 
     lines = [line("held-out worlds", count, "1 step", 20 + count - (count == 7) * 1.5, 9.0) for count in range(1, 11)]
     lines += [line("GSO and YCB", 3, "1 step", 22.0, 4.9), line("lego", 5, "4 steps", 19.99, 6.0)]
     lines += [line("photographs named", 3, "nearest", 12.0, None), line("photographs named", 3, "1 step", 14.0, 2.0)]
-    moves = [("orbit", "1 step", 20.0, 8.0), ("nearer", "1 step", 15.0, 2.5), ("nearer", "nearest", 12.5, 0.0)]
+    told = [("orbit", "1 step", 20.0, 8.0), ("nearer", "1 step", 15.0, 2.5), ("nearer", "nearest", 12.5, 0.0)]
+    moves = [report.Move(*each) for each in told]
     found = {
         (bar.name.split(":")[0], bar.wanted): (bar.met, round(bar.reached, 2))
-        for bar in zero.hold_to_bars(lines, moves)
+        for bar in report.hold_to_bars(lines, moves)
     }
     assert found == {
         ("held-out worlds, 3 references", 8): (True, 9.0),
@@ -171,11 +180,11 @@ def test_bars_are_met_and_missed(scripts: dict[str, ModuleType]) -> None:
         ("photographs, 3 references", 2): (True, 2.0),
         ("off the orbit, the worst move", 3.0): (False, 2.5),
     }
-    assert zero.render_card([line("lego", 5, "nearest", 12.0, None), line("lego", 5, "4 steps", 19.99, 6.0)]) == (
+    assert report.render_card([line("lego", 5, "nearest", 12.0, None), line("lego", 5, "4 steps", 19.99, 6.0)]) == (
         "| data | references | px | nearest | 4 steps |\n|:--|--:|--:|:--|:--|\n"
         "| lego | 5 | 128 | 12.00 / 0.500 / 0.500 | 19.99 / 0.500 / 0.500 |\n"
     )
-    assert zero.choose_many([line("held-out worlds", 3, f"{n} steps", 20 - abs(n - 4), 1.0) for n in (2, 4, 8)]) == 4
+    assert report.choose_many([line("held-out worlds", 3, f"{n} steps", 20 - abs(n - 4), 1.0) for n in (2, 4, 8)]) == 4
 
 
 # The whole
@@ -204,7 +213,7 @@ def test_worlds_made_elsewhere_are_scored_here(
 ) -> None:
     worlds, zero = scripts["zero_shot_worlds"], scripts["zero_shot"]
     monkeypatch.setattr(worlds, "SIZE", 32)
-    monkeypatch.setattr(zero, "SIZE", 32)
+    monkeypatch.setattr(scripts["zero_shot_protocols"], "SIZE", 32)
     monkeypatch.setenv("KBENCH_WEIGHTS", str(weights_dir))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     there, here = tmp_path / "there", tmp_path / "here"
