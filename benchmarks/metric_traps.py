@@ -11,22 +11,32 @@ wanted PSNR.
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageFilter
+from metric_traps_images import (
+    VIEWS,
+    Pair,
+    add_noise,
+    choose_views,
+    compress,
+    degrade,
+    load_nearest,
+    load_scenes,
+    load_truths,
+    prepare,
+    soften,
+    to_tensor,
+)
+from metric_traps_pages import Finding, Trap, describe, print_tables, render_markdown
 from torch import Tensor
 
 from kaleido_bench.conventions import Convention, LpipsRecipe, load_convention
-from kaleido_bench.data.images import ImagePreparation
-from kaleido_bench.data.readers import build_reader
 from kaleido_bench.data.scenes import PreparedView, Scene, load_view
 from kaleido_bench.score.metrics import build_scorers
 from kaleido_bench.score.psnr import score_psnr
@@ -37,104 +47,6 @@ from kaleido_bench.score.weights import WeightsMissing, find_weights
 V1 = load_convention("kbench-v1")
 SCENES = ("fox", "llff_fern", "llff_flower", "lund_door", "temple_ring", "strecha_fountain_p11")
 MASKED = ("nerf_synthetic_lego", "dtu_scan24", "nerd_gold_cape")
-VIEWS = 3
-"""Of each scene, so that there are 18 as in the table that this one is to be compared with."""
-
-
-class Finding(NamedTuple):
-    """One measured number. `elsewhere` is what was found of the same effect on other images, as text."""
-
-    what: str
-    value: float
-    digits: int
-    elsewhere: str
-
-    @property
-    def text(self) -> str:
-        return f"{self.value:.{self.digits}f}" if math.isfinite(self.value) else str(self.value)
-
-
-class Trap(NamedTuple):
-    """Some numbers about one trap, what they say, and which figure of the survey of the field they reproduce."""
-
-    title: str
-    moral: str
-    figure: str
-    findings: list[Finding]
-
-
-class Pair(NamedTuple):
-    """float32 [1, 3, height, width] in [0, 1]; the mask is bool [1, height, width]."""
-
-    name: str
-    prediction: Tensor
-    truth: Tensor
-    mask: Tensor | None = None
-
-
-# Images
-
-
-def prepare(size: int | None, filter_name: str = "lanczos", antialias: bool = True) -> ImagePreparation:
-    fields = {"fit": "cover-crop" if size else "none", "size": (size, size) if size else None, "filter": filter_name}
-    return ImagePreparation.model_validate(
-        {**fields, "antialias": antialias, "background": "white", "alpha": "composite"}
-    )
-
-
-def to_tensor(image: np.ndarray) -> Tensor:
-    return torch.from_numpy(image.copy()).permute(2, 0, 1).unsqueeze(0).to(torch.float32).div_(255)
-
-
-def load_scenes(data: Path, names: Sequence[str]) -> list[Scene]:
-    return [build_reader("transforms").load_scene(data / "scenes", name) for name in names]
-
-
-def choose_views(scene: Scene) -> list[str]:
-    ids = list(scene.views)
-    return [ids[round((len(ids) - 2) * place / VIEWS)] for place in range(VIEWS)]
-
-
-def load_truths(scenes: Sequence[Scene], size: int) -> list[PreparedView]:
-    return [load_view(scene, view, prepare(size)) for scene in scenes for view in choose_views(scene)]
-
-
-def load_nearest(scenes: Sequence[Scene], size: int) -> list[Pair]:
-    """Each view and the photograph whose camera stands nearest to its own."""
-    pairs: list[Pair] = []
-    for scene in scenes:
-        for view in choose_views(scene):
-            views = [load_view(scene, name, prepare(size)) for name in (find_nearest(scene, view), view)]
-            mask = None if views[1].mask is None else torch.from_numpy(views[1].mask)[None]
-            pairs.append(Pair(f"{scene.name}/{view}", *(to_tensor(each.image) for each in views), mask))
-    return pairs
-
-
-def find_nearest(scene: Scene, view: str) -> str:
-    centre = scene.views[view].camera.c2w[:3, 3]
-    others = [other for other in scene.views.values() if other.id != view]
-    return min(others, key=lambda other: float(np.linalg.norm(other.camera.c2w[:3, 3] - centre))).id
-
-
-def degrade(image: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Blurred by 1 px, shifted by 1 px, with noise of 8 levels."""
-    blurred = np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(1.0)), np.float64)
-    noise = np.random.default_rng(seed).normal(0, 8, image.shape)
-    return (np.roll(blurred, 1, axis=1) + noise).clip(0, 255).round().astype(np.uint8)
-
-
-def add_noise(truth: Tensor, decibels: float) -> Tensor:
-    """A truth with a uniform error of this PSNR; the truth should be inside [0.1, 0.9], so that nothing is clamped."""
-    noise = np.random.default_rng(5).uniform(-1, 1, tuple(truth.shape)) * 3**0.5 * 10 ** (-decibels / 20)
-    return truth + torch.from_numpy(noise.astype(np.float32))
-
-
-def soften(truth: Tensor) -> Tensor:
-    """The 8-bit truth with its contrast reduced to [0.1, 0.9], 8-bit again."""
-    return (truth * 0.8 + 0.1).mul(255).round().div(255)
-
-
-# Metrics
 
 
 def psnr(x: Tensor, y: Tensor, mask: Tensor | None = None) -> float:
@@ -156,9 +68,6 @@ def score(convention: Convention, pair: Pair, *metrics: str) -> dict[str, float]
 
 def mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
-
-
-# Traps
 
 
 UNIFORM = {"window": "uniform", "window_size": 7, "sigma": None}
@@ -347,12 +256,6 @@ def measure_filters(scenes: Sequence[Scene], size: int) -> Trap:
     return Trap("Resampling the ground truth", moral, "ground truth by another filter (finding 5)", findings)
 
 
-def compress(image: np.ndarray, quality: int) -> np.ndarray:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))
-
-
 def measure_jpeg(truths: Sequence[PreparedView]) -> Trap:
     findings: list[Finding] = []
     for quality, known in ((95, "37.8"), (90, "35.9"), (75, "33.1")):
@@ -425,65 +328,6 @@ def measure_all(data: Path, *, size: int, sizes: Sequence[int], scenes: Sequence
     return [trap for measure in measures if (trap := measure()) is not None]
 
 
-# Pages
-
-
-def render_markdown(traps: Sequence[Trap], size: int, scenes: Sequence[str]) -> str:
-    lines = [
-        "# What a convention is worth",
-        "",
-        "Made by `python benchmarks/metric_traps.py --data DIR --markdown docs/metric-traps.md`; not written by hand.",
-        f"Real scenes at {size} px: {', '.join(scenes)}; with masks: {', '.join(MASKED)}.",
-        'Everything but the column "elsewhere" is measured here. That column is what was measured of the same effect',
-        "on other images: expect its sign and its size, not its digits. What each table reproduces is named by its",
-        "place in the survey of metric conventions that this project began with.",
-    ]
-    for trap in traps:
-        lines += [
-            "",
-            f"## {trap.title}",
-            "",
-            trap.moral,
-            f"Reproduces: {trap.figure}.",
-            "",
-            "| | here | elsewhere |",
-            "|---|---:|---:|",
-        ]
-        lines += [f"| {each.what} | {each.text} | {each.elsewhere} |" for each in trap.findings]
-    return "\n".join(lines) + "\n"
-
-
-def describe(traps: Sequence[Trap]) -> list[dict[str, object]]:
-    """The same as plain values; JSON has no infinity."""
-    return [
-        {
-            "title": trap.title,
-            "moral": trap.moral,
-            "figure": trap.figure,
-            "findings": [
-                {**each._asdict(), "value": each.value if math.isfinite(each.value) else str(each.value)}
-                for each in trap.findings
-            ],
-        }
-        for trap in traps
-    ]
-
-
-def print_tables(traps: Sequence[Trap]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    for trap in traps:
-        table = Table(title=trap.title, caption=trap.moral, title_justify="left", caption_justify="left")
-        table.add_column("")
-        table.add_column("here", justify="right")
-        table.add_column("elsewhere", justify="right", style="dim")
-        for each in trap.findings:
-            table.add_row(each.what, each.text, each.elsewhere)
-        console.print(table)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("KBENCH_DATA"), help="the folder with scenes/")
@@ -498,7 +342,7 @@ def main() -> None:
     if arguments.json:
         arguments.json.write_text(json.dumps(describe(traps), indent=1, allow_nan=False) + "\n")
     if arguments.markdown:
-        arguments.markdown.write_text(render_markdown(traps, arguments.size, SCENES))
+        arguments.markdown.write_text(render_markdown(traps, arguments.size, SCENES, MASKED))
 
 
 if __name__ == "__main__":
