@@ -12,49 +12,18 @@ prediction is (clean tokens, velocity or noise) is the flow's matter (flow.py).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reference_model.attention import KeyValues, Past, cut_views, make_room, normalise
-from reference_model.blocks import MODULATIONS, Block, Places
+from reference_model.attention import KeyValues, Past, make_room, normalise
+from reference_model.blocks import MODULATIONS, Block
 from reference_model.config import ModelConfig
-from reference_model.positions import (
-    Actions,
-    Rotations,
-    build_pose_actions,
-    build_positions,
-    build_times,
-    camera_rays,
-    lift_intrinsics,
-    plucker_rays,
-    widen,
-    without_autocast,
-)
+from reference_model.places import Places, Views, build_places, build_rays
+from reference_model.positions import widen
 
 FREQUENCIES = 64  # of the embedding of t
-
-
-class Views(NamedTuple):
-    """Cameras of a batch, references first. K in pixels of the images' size; c2w normalised
-    (positions.NORMALISATIONS). Video: identity poses and the frames' times; without times all are 0.
-    """
-
-    c2w: Float[Tensor, "b v 4 4"]
-    intrinsics: Float[Tensor, "b v 3 3"]
-    references: int
-    height: int
-    width: int
-    times: Float[Tensor, "b v"] | None = None
-
-    def take(self, first: int, last: int, references: int) -> Views:
-        """The views from `first` to before `last`, of which so many are references."""
-        times = None if self.times is None else self.times[:, first:last]
-        return self._replace(
-            c2w=self.c2w[:, first:last], intrinsics=self.intrinsics[:, first:last], references=references, times=times
-        )
 
 
 Cache = tuple[KeyValues, ...]  # of the references, one per block that targets pass through
@@ -132,43 +101,8 @@ class Kaleido(nn.Module):
         return [block for block in [*self.encoder, *self.blocks] if isinstance(block, Block)]
 
     def build_places(self, views: Views) -> Places:
-        """The actions and windows of these views; never in less than float32, whatever autocast says."""
-        config = self.config
-        rows, columns = views.height // config.patch, views.width // config.patch
-        c2w, intrinsics = widen(views.c2w), widen(views.intrinsics)
-
-        def positions(channels: int) -> Rotations:
-            return build_positions(rows, columns, channels, config.registers, config.position, c2w)
-
-        with without_autocast(c2w.device):
-            pose = None
-            if config.pose_channels:
-                lift = lift_intrinsics(intrinsics, views.height, views.width) if config.pose == "prope" else None
-                pose = build_pose_actions(c2w, lift, config.value_action)
-            times = torch.zeros_like(c2w[:, :, 0, 0]) if views.times is None else views.times.to(c2w.dtype)
-            rest = config.head_channels - config.pose_channels - config.time_channels
-            local, grid = cut_views(rows, columns, config.window_of(rows * columns))
-            return Places(
-                within=Actions(None, None, positions(config.head_channels)),
-                across=Actions(pose, build_times(times, config.time_channels), positions(rest)),
-                local=local,
-                grid=grid,
-                rays=self.build_rays(views),
-            )
-
-    def build_rays(self, views: Views) -> Float[Tensor, "b v n ray"]:
-        """What enters beside each patch's token: its rays, as the model takes them, and whether it is a target's."""
-        config, (b, v) = self.config, views.c2w.shape[:2]
-        n = (views.height // config.patch) * (views.width // config.patch)
-        role = self.roles(views, views.c2w)[None, :, None, None].expand(b, v, n, 1)
-        if config.rays == "none":
-            return role
-        cameras = widen(views.c2w), widen(views.intrinsics)
-        if config.rays == "camera":
-            rays = camera_rays(cameras[1], views.height, views.width, config.patch)
-        else:
-            rays = plucker_rays(*cameras, views.height, views.width, config.patch)
-        return torch.cat([rays, role.to(rays.dtype)], -1)
+        """Where the tokens of these views are."""
+        return build_places(self.config, views)
 
     def embed_views(
         self,
@@ -181,7 +115,7 @@ class Kaleido(nn.Module):
         paper says, comes to the same sum: targets have zeros there); registers behind each view's patches.
         """
         config, (b, v) = self.config, tokens.shape[:2]
-        rays = self.build_rays(views) if rays is None else rays
+        rays = build_rays(config, views) if rays is None else rays
         x = self.embed(torch.cat([tokens, rays.to(tokens.dtype)], -1))
         if self.features is not None and features is not None:
             seen = self.features(features.to(tokens.dtype))
@@ -193,10 +127,6 @@ class Kaleido(nn.Module):
         if self.registers is not None:
             x = torch.cat([x, self.registers.to(x.dtype).expand(b, v, -1, -1)], 2)
         return x
-
-    def roles(self, views: Views, tokens: Tensor) -> Float[Tensor, " v"]:
-        """0 for references, 1 for targets."""
-        return (torch.arange(tokens.shape[1], device=tokens.device) >= views.references).float()
 
     def read_out(self, x: Float[Tensor, "b target n d"]) -> Float[Tensor, "b target patch channels"]:
         """Prediction from the last block's targets; registers have none."""
@@ -223,7 +153,7 @@ class Kaleido(nn.Module):
             return self.denoise(tokens[:, r:], t, views.take(r, v, 0), cache)
         places = self.build_places(views)
         x = self.embed_views(tokens, views, features, places.rays)
-        modulation = self.time(widen(t)[:, None] * self.roles(views, tokens))  # references stay at t = 0
+        modulation = self.time(widen(t)[:, None] * views.roles)  # references stay at t = 0
         blind = torch.tensor(0 if self.config.references_see_targets else r, device="cpu")  # attention.attend_across
         for block in self.blocks:
             x, _ = block(x, modulation, places, blind)
@@ -283,7 +213,7 @@ class Kaleido(nn.Module):
         views = views._replace(references=0)
         places = places or self.build_places(views)
         x = self.embed_views(noised, views, None, places.rays)
-        modulation = self.time(widen(t)[:, None] * self.roles(views, noised))
+        modulation = self.time(widen(t)[:, None] * views.roles)
         together = torch.tensor(0, device="cpu")
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
             x, _ = block(x, modulation, places, together, past)

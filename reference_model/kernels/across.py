@@ -21,6 +21,16 @@ from reference_model.kernels import action
 from reference_model.positions import Actions
 
 
+class Packed(NamedTuple):
+    """The arguments of `action.prepare_qkv`: the packed projection of some tokens, and what is to be done to it."""
+
+    qkv: Float[Tensor, "b v n hkv c"]
+    heads: int
+    q_gain: Float[Tensor, " c"] | None
+    k_gain: Float[Tensor, " c"] | None
+    actions: Actions
+
+
 class Split(NamedTuple):
     """Queries of references and of targets; keys and values of all views, and those of the references beside them."""
 
@@ -129,23 +139,17 @@ class Attended(NamedTuple):
 
 
 @torch.compiler.disable  # eager: what is of a shape of its own for each number of references stays out of the graphs
-def attend_packed(
-    qkv: Float[Tensor, "b v n hkv c"],
-    heads: int,
-    q_gain: Float[Tensor, " c"] | None,
-    k_gain: Float[Tensor, " c"] | None,
-    actions: Actions,
-    references: Int[Tensor, ""],
-) -> Attended:
+def attend_packed(packed: Packed, references: Int[Tensor, ""]) -> Attended:
     """From the packed projection to what attention across views gathered, and the keys and values.
 
     Args:
         references: how many of the views are references, in a CPU tensor (attention.attend_across).
     """
+    qkv, heads, q_gain, k_gain, actions = packed
     action.check_shapes(qkv, heads, actions)
     count, views = int(references), qkv.shape[1]
     if not count or count == views:
-        q, k, v = action.prepare_qkv(qkv, heads, q_gain, k_gain, actions)
+        q, k, v = action.prepare_qkv(*packed)
         out = attend_across(q, k, v, references)  # pyright: ignore[reportCallIssue]
         return Attended(action.restore_output(out, actions), k, v)
     split = Split(*PrepareSplit.apply(qkv, q_gain, k_gain, actions, heads, count))  # pyright: ignore[reportGeneralTypeIssues]
@@ -157,17 +161,11 @@ def attend_packed(
 
 
 @torch.compiler.disable
-def prepare_room(
-    qkv: Float[Tensor, "b v n hkv c"],
-    heads: int,
-    q_gain: Float[Tensor, " c"] | None,
-    k_gain: Float[Tensor, " c"] | None,
-    actions: Actions,
-    room: Room,
-) -> QKV:
+def prepare_room(packed: Packed, room: Room) -> QKV:
     """q, with k and v written straight into the room behind the kept ones, all of which come back. For inference."""
     from reference_model.kernels.action_triton import prepare_into
 
+    qkv, heads, q_gain, k_gain, actions = packed
     action.check_shapes(qkv, heads, actions)
     q = qkv.new_empty(*qkv.shape[:3], heads, qkv.shape[-1])
     reading = read(qkv, q_gain, k_gain, actions)

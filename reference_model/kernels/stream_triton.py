@@ -39,25 +39,34 @@ def _load(base, at, mask):
 
 
 @triton.jit
+def _share(tokens, chunk, D: tl.constexpr, DB: tl.constexpr):
+    """Of a program: its view, its tokens from start to before end, the channels, and which of those are there."""
+    start = tl.program_id(1) * chunk
+    c = tl.arange(0, DB)
+    return tl.program_id(0).to(tl.int64), start, tl.minimum(start + chunk, tokens), c, c < D
+
+
+@triton.jit
+def _rows(base, first, end, c, here, D: tl.constexpr, ROWS: tl.constexpr):
+    """The next tokens of a view whose first is token `base`: their rows, which are there; their channels, which are."""
+    token = first + tl.arange(0, ROWS)
+    row, there = base + token, token < end
+    return row, there, row[:, None] * D + c[None, :], there[:, None] & here[None, :]
+
+
+@triton.jit
 def _forward_kernel(
     x, branch, gate, scale, shift, total, out, roots, epsilon, tokens, chunk, gate_stride, scale_stride, shift_stride,
     ADD: tl.constexpr, NORM: tl.constexpr, D: tl.constexpr, DB: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    view = tl.program_id(0).to(tl.int64)
-    start = tl.program_id(1) * chunk
-    end = tl.minimum(start + chunk, tokens)
-    c = tl.arange(0, DB)
-    here = c < D
+    view, start, end, c, here = _share(tokens, chunk, D, DB)
     if ADD:
         gates = _vector(gate, view, gate_stride, c, here)[None, :]
     if NORM:
         scales = 1 + _vector(scale, view, scale_stride, c, here)[None, :]
         shifts = _vector(shift, view, shift_stride, c, here)[None, :]
     for first in range(start, end, ROWS):
-        token = first + tl.arange(0, ROWS)
-        row = view * tokens + token
-        mask = (token < end)[:, None] & here[None, :]
-        at = row[:, None] * D + c[None, :]
+        row, there, at, mask = _rows(view * tokens, first, end, c, here, D, ROWS)
         value = _load(x, at, mask)
         if ADD:
             summed = (value + gates * _load(branch, at, mask)).to(total.dtype.element_ty)
@@ -65,7 +74,7 @@ def _forward_kernel(
             value = summed.to(tl.float32)  # as the backward pass will find it
         if NORM:
             root = tl.rsqrt(tl.sum(value * value, 1) / D + epsilon)
-            tl.store(roots + row, root, mask=token < end)
+            tl.store(roots + row, root, mask=there)
             modulated = value * root[:, None] * scales + shifts
             tl.store(out + at, modulated.to(out.dtype.element_ty), mask=mask)
 
@@ -78,11 +87,7 @@ def _backward_kernel(
     """With y = total / rms and w = (1 + scale) dout: dx = dtotal + (w - y mean(w y)) / rms; dscale = sum dout y, dshift
     = sum dout; dbranch = gate dx, dgate = sum branch dx. `sums` holds each program's dgate, dscale and dshift.
     """
-    view = tl.program_id(0).to(tl.int64)
-    start = tl.program_id(1) * chunk
-    end = tl.minimum(start + chunk, tokens)
-    c = tl.arange(0, DB)
-    here = c < D
+    view, start, end, c, here = _share(tokens, chunk, D, DB)
     if ADD:
         gates = _vector(gate, view, gate_stride, c, here)[None, :]
         gate_sum = tl.zeros((ROWS, DB), tl.float32)
@@ -91,12 +96,9 @@ def _backward_kernel(
         scale_sum = tl.zeros((ROWS, DB), tl.float32)
         shift_sum = tl.zeros((ROWS, DB), tl.float32)
     for first in range(start, end, ROWS):
-        token = first + tl.arange(0, ROWS)
-        row = view * tokens + token
-        mask = (token < end)[:, None] & here[None, :]
-        at = row[:, None] * D + c[None, :]
+        row, there, at, mask = _rows(view * tokens, first, end, c, here, D, ROWS)
         if NORM:
-            root = tl.load(roots + row, mask=token < end, other=0.0)[:, None]
+            root = tl.load(roots + row, mask=there, other=0.0)[:, None]
             y = _load(total, at, mask) * root
             given = _load(dout, at, mask)
             scale_sum += given * y
