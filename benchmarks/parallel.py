@@ -91,7 +91,7 @@ def go(loop: Loop, first: int, steps: int) -> Timing:
     """Time so many steps from this number on. Those that share a number see the same scenes and reference counts."""
     wait(loop.team)
     begun = time.perf_counter()
-    done = [loop.step(first + i, MIDDLE) for i in range(steps)]
+    done = [loop.step(n, MIDDLE, loop.fetch(n, MIDDLE)) for n in range(first, first + steps)]
     wait(loop.team)
     passed = time.perf_counter() - begun
     return Timing(passed / steps, sum(step.flops for step in done) / passed / 1e12, [step.loss.item() for step in done])

@@ -17,7 +17,8 @@ from collections.abc import Sequence
 from typing import IO, NamedTuple, cast
 
 from kaleido_bench.errors import BenchError, IncompleteError
-from kaleido_bench.training import STOPPED, STOPPING, Prepared, Report, Tell, heed_signals
+from kaleido_bench.training.calls import Prepared, Report, Tell
+from kaleido_bench.training.running import STOPPED, STOPPING, heed_signals
 
 ERROR = "kbench: error: "
 """How the line begins in which a process says what is wrong."""

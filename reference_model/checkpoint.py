@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from reference_model.config import Preset, from_json, to_json
 
 MAX_SHARD_BYTES = 12 * 2**20
+NEW = "model.new"
+"""The folder in which a checkpoint lies until it is whole."""
+
 SHIPPED = Path(__file__).parent / "weights"
 
 
@@ -31,6 +35,8 @@ def cut_rows(name: str, tensor: Tensor, limit: int) -> list[tuple[str, Tensor]]:
 def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, Tensor]], limit: int = MAX_SHARD_BYTES) -> None:
     """Write <stem>-00001.safetensors and so on, each of at most about `limit` bytes, holding no more than one of them
     in memory beside what is handed in; files of that stem that were there before are gone.
+
+    Raises OSError, naming the file, where it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{stem}-*.safetensors"):
@@ -41,7 +47,11 @@ def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, Tensor]],
     def flush() -> None:
         nonlocal shard, room, written
         written += 1
-        save_file(shard, folder / f"{stem}-{written:05d}.safetensors")
+        path = folder / f"{stem}-{written:05d}.safetensors"
+        try:
+            save_file(shard, path)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(f"{path}: {error}") from error
         shard, room = {}, limit
 
     for whole_name, whole in tensors:
@@ -57,8 +67,8 @@ def write_shards(folder: Path, stem: str, tensors: Iterable[tuple[str, Tensor]],
 
 
 def stream_shards(folder: Path, stem: str) -> Iterator[tuple[str, Tensor]]:
-    """What `write_shards` wrote, one whole tensor after another, holding no more than one in memory. ValueError when a
-    file is missing.
+    """What `write_shards` wrote, one whole tensor after another, holding no more than one in memory. ValueError, naming
+    it, when a file is missing or is not what was written.
     """
     shards = sorted(folder.glob(f"{stem}-*.safetensors"))
     expected = int(shards[0].stem.rsplit("-", 1)[1]) if shards else 1
@@ -66,10 +76,14 @@ def stream_shards(folder: Path, stem: str) -> Iterator[tuple[str, Tensor]]:
         raise ValueError(f"{folder}: {len(shards)} of {expected} weight files are there; copy the missing ones")
     places: dict[str, list[tuple[int, str, Path]]] = {}  # of each tensor's parts
     for shard in shards:
-        with safe_open(shard, "pt") as file:
-            for name in file.keys():  # noqa: SIM118 (it is no dict)
-                whole, _, number = name.partition("//")
-                places.setdefault(whole, []).append((int(number or 0), name, shard))
+        try:
+            with safe_open(shard, "pt") as file:
+                names = list(file.keys())
+        except SafetensorError as error:
+            raise ValueError(f"{shard}: {error}; it was cut off or changed, copy it anew") from error
+        for name in names:
+            whole, _, number = name.partition("//")
+            places.setdefault(whole, []).append((int(number or 0), name, shard))
     for whole, parts in places.items():
         rows: list[Tensor] = []
         for _, name, shard in sorted(parts):
@@ -91,16 +105,34 @@ def write_checkpoint(
     max_shard_bytes: int = MAX_SHARD_BYTES,
 ) -> None:
     """Write model-00001-of-0000N.safetensors, preset.json and card.json (what it was trained on, with what compute
-    and scores).
+    and scores). What was there before stays until the new files are whole; card.json goes first and comes last, so that
+    where it lies, everything does.
+
+    Raises OSError, naming the file, where one cannot be written.
     """
-    named = cast("dict[str, Tensor]", weights).items() if isinstance(weights, dict) else weights
-    write_shards(folder, "model", named, max_shard_bytes)
-    (folder / "preset.json").write_text(to_json(preset))
-    write_card(folder, card)
+    new = folder / NEW
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        named = cast("dict[str, Tensor]", weights).items() if isinstance(weights, dict) else weights
+        write_shards(new, "model", named, max_shard_bytes)
+        (new / "preset.json").write_text(to_json(preset))
+        write_card(new, card)
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)  # what is full is not left fuller
+        raise
+    (folder / "card.json").unlink(missing_ok=True)
+    for old in folder.glob("model-*.safetensors"):
+        old.unlink()
+    for path in sorted(new.iterdir(), key=lambda path: path.name == "card.json"):
+        path.replace(folder / path.name)
+    new.rmdir()
 
 
 def write_card(folder: Path, card: dict[str, object]) -> None:
-    (folder / "card.json").write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+    """Write card.json, whole or not at all."""
+    new = folder / "card.json.new"
+    new.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+    new.replace(folder / "card.json")
 
 
 def read_card(folder: Path) -> dict[str, object]:

@@ -21,6 +21,13 @@ def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{field} {value!r}: expected one of {', '.join(choices)}")
 
 
+def check_least(least: float, **fields: float) -> None:
+    """ValueError, naming it, for a field that is below `least` or no number."""
+    for field, value in fields.items():
+        if not least <= value < float("inf"):
+            raise ValueError(f"{field} {value}: expected {least:g} or more")
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """The sequence model. Kaleido's widths, depths, heads and patch size are not published: these are ours."""
@@ -142,6 +149,8 @@ class ModelConfig:
         check_choice("layout", self.layout, ("decoder-only", "encoder-decoder"))
         check_choice("mlp", self.mlp, ("swiglu", "gelu"))
         check_choice("modulation", self.modulation, ("shared", "block"))
+        check_least(1, width=self.width, depth=self.depth, heads=self.heads, patch=self.patch, kv_heads=self.key_heads)
+        check_least(2, max_views=self.max_views)
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.heads % self.key_heads:
@@ -228,6 +237,11 @@ class Stage:
     share: float  # of the budget
     video: bool = False  # frames of a moving camera, whose poses the model is not told: identity poses, and time
 
+    def __post_init__(self) -> None:
+        check_least(1, image_size=self.image_size, scenes=self.scenes)
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share {self.share} of the budget: expected above 0 and at most 1")
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -266,8 +280,22 @@ class TrainConfig:
         uneven = [stage.scenes for stage in self.stages if stage.scenes % self.pieces]
         if self.pieces < 1 or uneven:
             raise ValueError(f"{self.pieces} pieces a step: {uneven or 'none'} scenes do not divide into them")
-        if self.scale_jitter < 0:
-            raise ValueError(f"scale_jitter {self.scale_jitter}: expected 0 or more")
+        if not self.stages:
+            raise ValueError("no stages: expected at least one")
+        check_least(1, view_pool=self.view_pool)
+        check_least(
+            0,
+            seed=self.seed,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=self.warmup_steps,
+            clip_norm=self.clip_norm,
+            scale_jitter=self.scale_jitter,
+        )
+        if not (0 <= self.decay_share <= 1 and 0 <= self.ema_decay < 1):
+            raise ValueError(
+                f"decay_share {self.decay_share}, ema_decay {self.ema_decay}: expected 0 to 1, the second below 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -275,6 +303,13 @@ class Preset:
     model: ModelConfig
     flow: FlowConfig
     train: TrainConfig
+
+    def __post_init__(self) -> None:
+        for stage in self.train.stages:
+            if stage.image_size % self.model.patch:
+                raise ValueError(
+                    f"a stage's image_size {stage.image_size} is not a multiple of patch {self.model.patch}"
+                )
 
 
 def tiny() -> Preset:
@@ -440,32 +475,53 @@ def to_json(preset: Preset) -> str:
     return json.dumps({"version": VERSION, **dataclasses.asdict(preset)}, indent=2, sort_keys=True) + "\n"
 
 
-def fill_record(record: type[Any], raw: dict[str, Any], version: int) -> Any:
-    """The record from its stored fields. Those of an older version take the defaults of what came later; this one's
-    hold every field. Raises TypeError naming what is missing or unknown.
+def is_of_kind(value: object, kind: str) -> bool:
+    """Whether a value read from JSON is what a field's annotation says; a list of stages has become a tuple."""
+    if kind.startswith("tuple["):
+        return isinstance(value, tuple)
+    kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
+    return any(
+        value is None
+        if each == "None"
+        else isinstance(value, kinds[each]) and (each == "bool") == isinstance(value, bool)
+        for each in kind.split(" | ")
+    )
+
+
+def build_record(record: type[Any], raw: Any, *, whole: bool = False) -> Any:
+    """The record from its fields as JSON, `whole` where each of them must be there, default or not.
+
+    Raises TypeError naming what is missing, unknown or of another type, ValueError for a value out of range.
     """
-    expected = {field.name for field in dataclasses.fields(record)}
-    missing = expected - set(raw)
-    if version == VERSION and missing:
+    if not isinstance(raw, dict):
+        raise TypeError(f"{record.__name__} {raw!r}: expected its fields by name")
+    fields = dataclasses.fields(record)
+    if whole and (missing := {field.name for field in fields} - set(raw)):
         raise TypeError(f"{record.__name__} lacks {', '.join(sorted(missing))}")
+    if isinstance(raw.get("stages"), list):
+        raw = {**raw, "stages": tuple(build_record(Stage, stage, whole=whole) for stage in raw["stages"])}
+    for field in fields:
+        if field.name in raw and not is_of_kind(raw[field.name], str(field.type)):
+            raise TypeError(f"{field.name} {raw[field.name]!r}: expected a value of type {field.type}")
     return record(**raw)
 
 
 def from_json(text: str) -> Preset:
-    """Read a stored preset; one of version 1 is filled with the defaults, which are the model it was.
+    """Read a stored preset; one of an older version is filled with the defaults, which are the model it was.
 
-    Raises ValueError, naming the record or the version, when it is of a later version or a field is missing or unknown.
+    Raises ValueError, naming the record or the version, when it is of a later version or a field is missing, unknown,
+    of another type or out of range.
     """
-    raw: dict[str, Any] = json.loads(text)
+    raw: Any = json.loads(text)
+    if not isinstance(raw, dict):
+        raise ValueError(f"not a preset: {type(raw).__name__}, expected its groups model, flow and train by name")
     version = raw.get("version", 1)
     if version not in range(1, VERSION + 1):
-        raise ValueError(f"a preset of version {version}: this code reads 1 to {VERSION}; update it")
+        raise ValueError(f"a preset of version {version!r}: this code reads 1 to {VERSION}; update it")
+    groups = {"model": ModelConfig, "flow": FlowConfig, "train": TrainConfig}
     try:
-        stages = tuple(fill_record(Stage, stage, version) for stage in raw["train"].pop("stages"))
         return Preset(
-            fill_record(ModelConfig, raw["model"], version),
-            fill_record(FlowConfig, raw["flow"], version),
-            fill_record(TrainConfig, {**raw["train"], "stages": stages}, version),
+            **{name: build_record(record, raw[name], whole=version == VERSION) for name, record in groups.items()}
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not a preset of this version: {error}") from error

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import math
 import signal
 import sys
 from collections import deque
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,7 +32,7 @@ from reference_model.checkpoint import (
     write_card,
     write_checkpoint,
 )
-from reference_model.config import PRESETS, Preset, Stage, from_json
+from reference_model.config import PRESETS, Preset
 from reference_model.diagnostics import find_overflow
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix
@@ -40,6 +40,7 @@ from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, set_learning_rate
 from reference_model.recording import Loss, StepTensors, build_stepper
+from reference_model.training.claim import claim
 from reference_model.training.gradients import Accumulator, Gradients
 from reference_model.training.parallel import Team, join_team, speaks
 from reference_model.training.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
@@ -53,6 +54,7 @@ from reference_model.training.resuming import (
     write_state,
 )
 from reference_model.training.schedule import Budget, learning_rate, stage_at
+from reference_model.training.settings import override, read_preset
 from reference_model.training.sharded_muon import build_sharded_optimizers
 from reference_model.training.sharding import (
     ShardedGradients,
@@ -65,7 +67,7 @@ from reference_model.training.sharding import (
     shard_model,
     wrap_blocks,
 )
-from reference_model.training.steps import Source, Stream, WorldSource, prepare_step
+from reference_model.training.steps import Source, StepViews, Stream, WorldSource, prepare_step
 from reference_model.view_sampling import draw_reference_count
 
 CONSULT = 10  # steps between looks at the clock and at the signal to stop, which all processes heed together
@@ -78,7 +80,9 @@ class Run:
     out: Path
     budget: Budget
     device: str = "cpu"
-    compiled: bool = True  # on CUDA
+    compiled: bool = True  # block by block, on CUDA
+    recorded: bool | None = None  # each step as a CUDA graph, on CUDA; None: where blocks are compiled
+    resumable: bool = True  # whether the state is written beside the weights; seldom worth it for a run of seconds
     save_steps: int = 1000
     initial: Path | None = None  # weights to begin with, of the same model
     tensorboard: bool = False
@@ -101,11 +105,12 @@ def build_loss(model: nn.Module, preset: Preset) -> Loss:
 
 def compile_blocks(model: Kaleido) -> None:
     """Compile block by block, since the whole model takes minutes. Shapes are fixed, but for an encoder-decoder, whose
-    halves see another number of views at each split: fixed, each split would be compiled anew.
+    halves see another number of views at each split (76 graphs at fixed shapes, 20 at dynamic ones): its blocks stay as
+    they are, since the fused kernels and the recording of a step leave a compiler little to win.
     """
     torch._dynamo.config.cache_size_limit = 64
-    for block in model.stack():
-        block.compile(dynamic=len(model.encoder) > 0)
+    for block in [] if len(model.encoder) else model.stack():
+        block.compile(dynamic=False)
 
 
 def prepare_blocks(model: Kaleido, preset: Preset, *, compiled: bool) -> None:
@@ -149,24 +154,20 @@ class Loop:
         accumulate = ShardedGradients if is_sharded(trained.model) else Gradients
         self.gradients: Accumulator = accumulate(list(trained.model.parameters()))
         self.loss = build_loss(trained.model, preset)
-        self.stepper = build_stepper(self.loss, self.gradients, recorded=run.compiled and team.device != "cpu")
+        recorded = (run.compiled if run.recorded is None else run.recorded) and team.device != "cpu"
+        self.stepper = build_stepper(self.loss, self.gradients, recorded=recorded)
         self.noise = torch.Generator(team.device)
         self.pieces = team.take_pieces(preset.train.pieces)
         self.streams: list[Stream] = []
         self.opened = -1
 
-    def step(self, step: int, progress: float) -> Step:
-        """The step of this number, when so much of the budget has passed."""
-        config, views = self.preset.train, self.preset.model.max_views
-        number = stage_at(config.stages, progress)
-        stage = config.stages[number]
-        if number != self.opened:
-            self.streams = [self.source.open(self.preset, number, piece, self.team.device) for piece in self.pieces]
-            self.opened = number
-        references = draw_reference_count(step, config.seed, views, self.preset.flow.reference_dropout)
+    def step(self, step: int, progress: float, views: list[StepViews]) -> Step:
+        """The step of this number, when so much of the budget has passed, on what `fetch` gave for it."""
+        config = self.preset.train
+        references = self.draw_references(step)
         self.gradients.zero()
         loss = torch.zeros((), device=self.team.device)
-        for tensors in self.draw(step, references):
+        for tensors in self.prepare(step, references, views):
             loss += self.stepper(tensors, references)
         self.gradients.average(self.team, config.pieces)
         self.team.add_up(loss)
@@ -176,22 +177,45 @@ class Loop:
         for optimizer in self.trained.optimizers:
             optimizer.step()
         torch._foreach_lerp_(self.running, self.weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
-        tokens = (stage.image_size // self.preset.model.patch) ** 2
-        flops = 3 * stage.scenes * forward_flops(self.preset.model, references, views - references, tokens)
-        return Step(loss / config.pieces, norms, references, stage.image_size, rate, flops)
+        size = config.stages[self.opened].image_size
+        return Step(loss / config.pieces, norms, references, size, rate, self.count_flops(references))
 
-    def draw(self, step: int, references: int) -> Iterator[StepTensors]:
-        """This process' pieces of a step. The noise of each is a function of the seed, the step and the piece."""
-        for piece, stream in zip(self.pieces, self.streams, strict=True):
+    def fetch(self, step: int, progress: float) -> list[StepViews]:
+        """The views of this process' pieces of a step. Nothing of the run changes: where they cannot be had, the state
+        may still be written. All processes raise together: its own error the one that has it, ValueError the others.
+        """
+        number, views, failed = stage_at(self.preset.train.stages, progress), list[StepViews](), None
+        try:
+            if number != self.opened:
+                self.streams = [self.source.open(self.preset, number, piece, self.team.device) for piece in self.pieces]
+                self.opened = number
+            views = [stream.step(step) for stream in self.streams]
+        except Exception as error:
+            failed = error
+        self.team.fail_together(failed)
+        return views
+
+    def prepare(self, step: int, references: int, views: list[StepViews]) -> Iterator[StepTensors]:
+        """Piece by piece, as tokens. The noise of each is a function of the seed, the step and the piece."""
+        for piece, seen in zip(self.pieces, views, strict=True):
             self.noise.manual_seed((self.preset.train.seed * 1_000_003 + step) * 101 + piece)
-            yield prepare_step(self.inputs, stream.step(step), self.preset, references, self.noise)
+            yield prepare_step(self.inputs, seen, self.preset, references, self.noise)
 
-    def name_overflow(self, step: int) -> str:
+    def draw_references(self, step: int) -> int:
+        """How many of a sequence's views are references in this step, the same for all its scenes."""
+        model, flow = self.preset.model, self.preset.flow
+        return draw_reference_count(step, self.preset.train.seed, model.max_views, flow.reference_dropout)
+
+    def count_flops(self, references: int) -> float:
+        """Model FLOPs of a step of the open stage, all pieces, forward and backward."""
+        model, stage = self.preset.model, self.preset.train.stages[self.opened]
+        tokens = (stage.image_size // model.patch) ** 2
+        return 3 * stage.scenes * forward_flops(model, references, model.max_views - references, tokens)
+
+    def name_overflow(self, step: int, views: list[StepViews]) -> str:
         """At the weights of now, on a step's data: which layer's output is no number."""
-        references = draw_reference_count(
-            step, self.preset.train.seed, self.preset.model.max_views, self.preset.flow.reference_dropout
-        )
-        tensors = next(self.draw(step, references))
+        references = self.draw_references(step)
+        tensors = next(self.prepare(step, references, views))
         found = find_overflow(self.trained.model, lambda: self.loss(tensors, references))
         return str(found or "no layer overflows at these weights")
 
@@ -219,57 +243,88 @@ def train(preset: Preset, source: Source, run: Run, report: Report = write_line,
     """Train until the budget is spent, and write the checkpoint; or, asked to stop, write the state. Whether it is
     done. A run that was begun in `out` goes on; one that is done is left as it is.
 
-    Raises ValueError where `out` holds another run, or the processes do not divide the pieces; DivergedError where the
-    loss diverges, naming the layer.
+    Raises ValueError where `out` holds another run or one that is being trained, or the processes do not divide the
+    pieces; what the source raises where views cannot be had, once the state is written; DivergedError where the loss
+    diverges, naming the layer; OSError where `out` cannot be written.
     """
     team = join_team(run.device)
     report = report if team.rank == 0 else lambda _: None
+    loop = Loop(preset, source, run, team, build_trained(preset, run, team))
+    with claim(run.out) if team.rank == 0 else nullcontext():
+        log = resume(loop, run, report)
+        asked = go_on(loop, run, log, stop)
+        if not asked:
+            finish(loop, run, log.now, log.report)
+        else:
+            report({"stopped": log.spent.steps, "state": str(run.out), "next": "the same command goes on from here"})
+    team.leave()
+    return not asked
+
+
+def resume(loop: Loop, run: Run, report: Report) -> Log:
+    """Read the state that lies in `out`, if one does, and introduce the run; its log, which knows how far it is.
+
+    Raises ValueError where it is another run's.
+    """
+    trained, team, spent = loop.trained, loop.team, Spent()
     if run.tensorboard and team.rank == 0:
         report = write_to_tensorboard(str(run.out / "tensorboard"), report)
-    trained, spent = build_trained(preset, run, team), Spent()
     if state := find_state(run.out):
-        spent, same_code = read_header(state, preset, source.describe())
+        spent, same_code = read_header(state, loop.preset, loop.source.describe())
         read_state(state, trained)
         report({"resumed": spent.steps, **({} if same_code else {"note": "the code has changed since"})})
-    loop = Loop(preset, source, run, team, trained)
-    prepare_blocks(trained.model, preset, compiled=run.compiled and team.device != "cpu")
+    prepare_blocks(trained.model, loop.preset, compiled=run.compiled and team.device != "cpu")
     report({"parameters": count_parameters(trained.model), "device": run.device, "processes": team.size,
             "torch": torch.__version__})  # fmt: skip
     names = [name for name, _ in trained.model.named_parameters()]
-    log = Log(names, team.device, team.size, spent, run.budget, report)
-    progress, asked = run.budget.progress(*spent), False
+    return Log(names, team.device, team.size, spent, run.budget, report)
+
+
+def go_on(loop: Loop, run: Run, log: Log, stop: Stopping | None) -> bool:
+    """Step until the budget is spent or someone asks to stop, which it returns, and write the state on the way."""
+    progress, asked, saved = run.budget.progress(*log.spent), False, log.spent.steps
     while progress < 1 and not asked:
         number = log.spent.steps
         try:
-            log.add(loop.step(number, progress))
+            views = loop.fetch(number, progress)
+        except Exception:
+            if number > saved:  # what was trained is not lost to one broken image
+                save(loop, run, log.now)
+            raise
+        try:
+            log.add(loop.step(number, progress, views))
         except DivergedError as error:
-            raise DivergedError(f"{error}; {loop.name_overflow(number)}") from error
+            raise DivergedError(f"{error}; {loop.name_overflow(number, views)}") from error
         progress = log.progress if run.budget.minutes is None else progress
-        if team.size == 1 or log.spent.steps % CONSULT == 0:
-            said = team.follow(log.progress, float(stop is not None and stop.asked))
+        if loop.team.size == 1 or log.spent.steps % CONSULT == 0:
+            said = loop.team.follow(log.progress, float(stop is not None and stop.asked))
             progress, asked = said[0], bool(said[1])
         if log.spent.steps % run.save_steps == 0 or progress >= 1 or asked:
             save(loop, run, log.now)
-    if not asked:
-        finish(loop, run, log.now, report)
-    else:
-        report({"stopped": log.spent.steps, "state": str(run.out), "next": "the same command goes on from here"})
-    team.leave()
-    return not asked
+            saved = log.spent.steps
+    return asked
 
 
 def save(loop: Loop, run: Run, spent: Spent) -> None:
     """Write the whole state, and the averaged weights of now: `kaleido@OUT` while the run goes on, and what is left of
     it should the state be lost. All processes together: the first one writes, the others hand it their rows.
     """
-    trained, team, described = loop.trained, loop.team, loop.source.describe()
-    tensors = gather(name_tensors(trained))
-    weights = ((name, tensor.to(torch.bfloat16)) for name, tensor in gather_weights(trained.averaged))
-    if team.rank == 0:
-        write_state(run.out, tensors, loop.preset, described, spent)
-        write_checkpoint(run.out, weights, loop.preset, {**described, **describe_run(run, team, spent)})
+    if run.resumable:
+        tensors = gather(name_tensors(loop.trained))
+        if loop.team.rank == 0:
+            write_state(run.out, tensors, loop.preset, loop.source.describe(), spent)
+        else:
+            deque(tensors, maxlen=0)
+    save_weights(loop, run, spent)
+
+
+def save_weights(loop: Loop, run: Run, spent: Spent) -> None:
+    """Write the averaged weights with their card, not scored yet; all processes together."""
+    weights = ((name, tensor.to(torch.bfloat16)) for name, tensor in gather_weights(loop.trained.averaged))
+    if loop.team.rank == 0:
+        card = {**loop.source.describe(), **describe_run(run, loop.team, spent)}
+        write_checkpoint(run.out, weights, loop.preset, card)
     else:
-        deque(tensors, maxlen=0)
         deque(weights, maxlen=0)
 
 
@@ -287,10 +342,14 @@ def describe_run(run: Run, team: Team, spent: Spent) -> dict[str, object]:
 
 
 def finish(loop: Loop, run: Run, spent: Spent, report: Report) -> None:
-    """Score the weights that lie in OUT and add the scores to their card. Nothing is done twice. All processes
-    together: of a sharded average none can score alone.
+    """Score the weights and add the scores to their card; write them where a run was killed before it could. Nothing
+    is done twice. All processes together, as the first one finds the folder: of a sharded average none can score alone.
     """
-    if not is_finished(run.out, spent):
+    found = find_finished(run.out, spent) if loop.team.rank == 0 else (False, False)
+    written, scored = (bool(said) for said in loop.team.follow(*found))
+    if not written:
+        save_weights(loop, run, spent)
+    if not scored:
         scores = loop.source.score(loop.trained.averaged, loop.inputs, loop.preset, loop.team.device)
         for row in scores:
             report({key: round(value, 2) for key, value in row.items()})
@@ -299,45 +358,11 @@ def finish(loop: Loop, run: Run, spent: Spent, report: Report) -> None:
     report({"done": spent.steps, "weights": str(run.out)})
 
 
-def is_finished(out: Path, spent: Spent) -> bool:
-    """Whether the weights of so many steps lie there, scored."""
-    if not (out / "card.json").is_file():
-        return False
-    card = read_card(out)
-    return card.get("steps") == spent.steps and "held_out_psnr" in card
-
-
-def override(preset: Preset, settings: list[str]) -> Preset:
-    """Change single fields by `group.field=value` (JSON values); the result is what the checkpoint records.
-
-    Raises ValueError naming the setting that is not of that form, or the fields that there are.
-    """
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        group, _, field = name.partition(".")
-        record = getattr(preset, group, None)
-        if record is None or field not in {f.name for f in dataclasses.fields(record)}:
-            known = [
-                f"{g}.{f.name}" for g in ("model", "flow", "train") for f in dataclasses.fields(getattr(preset, g))
-            ]
-            raise ValueError(f"{setting!r}: expected GROUP.FIELD=VALUE with one of {', '.join(known)}")
-        try:
-            given = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{setting!r}: {value!r} is not a JSON value") from error
-        if name == "train.stages":
-            given = tuple(Stage(**stage) for stage in given)
-        preset = dataclasses.replace(preset, **{group: dataclasses.replace(record, **{field: given})})
-    return preset
-
-
-def read_preset(name: str) -> Preset:
-    """A preset by name, or from a file as a checkpoint holds it. Raises ValueError naming the presets."""
-    if name in PRESETS:
-        return PRESETS[name]()
-    if Path(name).is_file():
-        return from_json(Path(name).read_text())
-    raise ValueError(f"no preset {name!r}: expected one of {', '.join(sorted(PRESETS))}, or a preset.json")
+def find_finished(out: Path, spent: Spent) -> tuple[bool, bool]:
+    """Whether the weights of so many steps lie there, and whether they are scored."""
+    card = read_card(out) if (out / "card.json").is_file() else {}
+    written = card.get("steps") == spent.steps
+    return written, written and "held_out_psnr" in card
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -376,7 +401,7 @@ def main() -> None:
         )
         preset = override(read_preset(args.preset), args.set)
         done = train(preset, WorldSource(args.photographs, device), run, stop=Stop())
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, DivergedError) as error:
         sys.exit(f"{error}" if speaks() else 1)  # once: all processes fail alike
     sys.exit(0 if done else 130)
 

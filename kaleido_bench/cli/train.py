@@ -10,7 +10,7 @@ import typer
 from kaleido_bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from kaleido_bench.training import DataCall, Prepared, TrainCall
+    from kaleido_bench.training.calls import DataCall, Prepared, TrainCall
 
 
 def train(
@@ -86,7 +86,7 @@ def train(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON document a line instead.")] = False,
 ) -> None:
     """Train the reference model. On procedural worlds or posed scenes; the same call goes on where one was stopped."""
-    from kaleido_bench.training import TrainCall
+    from kaleido_bench.training.calls import TrainCall
 
     call = TrainCall(
         preset=preset,
@@ -118,7 +118,7 @@ def read_data(
     memory: float,
 ) -> DataCall | None:
     """The posed scenes of a call; None: the worlds. Raises BenchError where an option lacks the other it goes with."""
-    from kaleido_bench.training import DataCall
+    from kaleido_bench.training.calls import DataCall
 
     if root is None:
         alone = {
@@ -151,13 +151,14 @@ def read_data(
 
 def run_call(call: TrainCall, gpus: str | None, *, as_json: bool, dry_run: bool) -> None:
     """Check the call and carry it out, in this process or in several."""
-    from kaleido_bench import training, training_team
+    from kaleido_bench import training_team
     from kaleido_bench.cli.console import say
     from kaleido_bench.cli.training_lines import show
+    from kaleido_bench.training import checking, running
 
     team = training_team.find_team()
     processes = 1 if gpus is None else training_team.count_processes(gpus, call.device)
-    prepared = training.prepare(call, say, source_device="cpu" if processes > 1 else None)
+    prepared = checking.prepare(call, say, source_device="cpu" if processes > 1 else None)
     training_team.check_pieces(prepared, processes)
     if dry_run:
         print_plan(prepared, processes)
@@ -167,11 +168,11 @@ def run_call(call: TrainCall, gpus: str | None, *, as_json: bool, dry_run: bool)
             done = training_team.launch(write_words(call), processes, report, say)
         else:
             training_team.introduce(report)
-            done = training.train(prepared, report, say)
+            done = running.train(prepared, report, say)
     if team.rank > 0:
         return
     if not done:
-        say(training.STOPPED)
+        say(running.STOPPED)
         raise typer.Exit(130)
     if not as_json:
         typer.echo(f"weights in {call.out}; try: kbench run quickstart --model kaleido@{call.out}")
@@ -180,7 +181,7 @@ def run_call(call: TrainCall, gpus: str | None, *, as_json: bool, dry_run: bool)
 def print_plan(prepared: Prepared, processes: int) -> None:
     """What would be trained: the preset as a checkpoint holds it, which is a file that `kbench train` takes."""
     from kaleido_bench.cli.console import say
-    from kaleido_bench.training import render_preset
+    from kaleido_bench.training.presets import render_preset
 
     typer.echo(render_preset(prepared.preset), nl=False)
     run = prepared.run

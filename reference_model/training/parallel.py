@@ -40,6 +40,20 @@ class Team(NamedTuple):
         dist.broadcast(said, 0)
         return tuple(said.tolist())
 
+    def fail_together(self, failed: Exception | None) -> None:
+        """Raise where a process has failed, in all of them, so that none waits for it: its own error, or a ValueError
+        with what the first one says. On the host: the device is not waited for.
+        """
+        if self.size > 1:
+            count = torch.tensor(float(failed is not None))
+            dist.all_reduce(count)
+            if count:
+                said: list[str | None] = [None] * self.size
+                dist.all_gather_object(said, str(failed) if failed else None)
+                failed = failed or ValueError(next(text for text in said if text is not None))
+        if failed:
+            raise failed
+
     def leave(self) -> None:
         if self.size > 1:
             dist.destroy_process_group()

@@ -21,7 +21,8 @@ from reference_model.model import Kaleido
 from reference_model.training.progress import Spent
 from reference_model.training.sharding import scatter, share_like
 
-FOLDER = "state"
+NAMES = ("state.new", "state", "state.old")
+"""Below OUT: a state that is being written, the newest whole one, and the one before it until that one lies there."""
 
 
 class Trained(NamedTuple):
@@ -54,14 +55,21 @@ def name_tensors(trained: Trained) -> Iterator[tuple[str, Tensor]]:
 def write_state(
     out: Path, tensors: Iterable[tuple[str, Tensor]], preset: Preset, source: dict[str, object], spent: Spent
 ) -> None:
-    """Write OUT/state anew. What was there before stays until the new one is whole."""
-    new, current, old = (out / name for name in (f"{FOLDER}.new", FOLDER, f"{FOLDER}.old"))
+    """Write OUT/state anew. What was there before stays until the new one is whole.
+
+    Raises OSError, naming the file, where one cannot be written.
+    """
+    new, current, old = (out / name for name in NAMES)
     shutil.rmtree(new, ignore_errors=True)
-    write_shards(new, "state", tensors)
-    header = {"preset": to_json(preset), "source": source, "code_sha256": hash_code(), **spent._asdict()}
-    (new / "state.json").write_text(json.dumps(header, indent=2) + "\n")
-    shutil.rmtree(old, ignore_errors=True)
-    if current.exists():
+    try:
+        write_shards(new, "state", tensors)
+        header = {"preset": to_json(preset), "source": source, "code_sha256": hash_code(), **spent._asdict()}
+        (new / "state.json").write_text(json.dumps(header, indent=2) + "\n")
+    except OSError:
+        shutil.rmtree(new, ignore_errors=True)  # what is full is not left fuller
+        raise
+    if current.exists():  # else a run was killed between the two renames: the old one is all that there is
+        shutil.rmtree(old, ignore_errors=True)
         current.rename(old)
     new.rename(current)
     shutil.rmtree(old, ignore_errors=True)
@@ -69,28 +77,30 @@ def write_state(
 
 def find_state(out: Path) -> Path | None:
     """The newest whole state below OUT, if there is one."""
-    found = (out / name for name in (FOLDER, f"{FOLDER}.old"))
+    found = (out / name for name in NAMES[1:])
     return next((folder for folder in found if (folder / "state.json").is_file()), None)
 
 
 def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> tuple[Spent, bool]:
     """How far the run is, and whether today's code is the one that wrote it.
 
-    Raises ValueError when it is a run of another preset or on other data.
+    Raises ValueError when it is a run of another preset or on other data, or its header cannot be read.
     """
-    header: dict[str, Any] = json.loads((folder / "state.json").read_text())
-    out = folder.parent
-    if header["preset"] != to_json(preset):
-        differing = _name_differences(json.loads(header["preset"]), json.loads(to_json(preset)))
+    out, path = folder.parent, folder / "state.json"
+    try:
+        header: dict[str, Any] = json.loads(path.read_text())
+        spent = Spent(header["seconds"], header["steps"], header["flops"])
+        written, source_then, code = json.loads(header["preset"]), header["source"], header["code_sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not what a run wrote ({error}); delete {folder} to begin anew") from error
+    if differing := _name_differences(written, json.loads(to_json(preset))):
         raise ValueError(
             f"{out} holds a run of another preset: it differs in {', '.join(differing)}. Give another --out, or delete "
             f"{folder} to begin anew"
         )
-    if header["source"] != source:
-        raise ValueError(
-            f"{out} holds a run on {header['source']}, not on {source}. Give another --out, or delete {folder}"
-        )
-    return Spent(header["seconds"], header["steps"], header["flops"]), header["code_sha256"] == hash_code()
+    if source_then != source:
+        raise ValueError(f"{out} holds a run on {source_then}, not on {source}. Give another --out, or delete {folder}")
+    return spent, code == hash_code()
 
 
 def _name_differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

@@ -27,11 +27,12 @@ from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon
 from reference_model.recording import Loss, RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Sampling
-from reference_model.train import Run, build_loss, override, train
+from reference_model.train import Run, build_loss, train
 from reference_model.training.gradients import Gradients
 from reference_model.training.parallel import Team
 from reference_model.training.progress import Log, Spent, Step
 from reference_model.training.schedule import Budget, learning_rate, stage_at
+from reference_model.training.settings import override
 from reference_model.training.steps import StepViews, Stream, WorldSource
 from reference_model.view_sampling import draw_reference_count
 

@@ -1,0 +1,80 @@
+"""The preset that a call means: by name or from a file, with single fields changed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kaleido_bench.errors import BenchError
+from kaleido_bench.records import suggest
+
+if TYPE_CHECKING:
+    from reference_model.config import Preset
+
+
+def load_preset(name: str, settings: tuple[str, ...] = ()) -> Preset:
+    """A preset by its name or from a file, with single fields changed.
+
+    Raises:
+        BenchError: there is none; a setting names no field, or a value that the field does not take.
+    """
+    from reference_model.config import PRESETS, from_json
+
+    if name in PRESETS:
+        preset = PRESETS[name]()
+    elif Path(name).is_file():
+        try:
+            preset = from_json(Path(name).read_text())
+        except (ValueError, OSError) as error:
+            raise BenchError(
+                name, str(error), expected="a preset.json as a checkpoint holds it", fix="Start from one of those."
+            ) from error
+    else:
+        names = ", ".join(sorted(PRESETS))
+        raise BenchError(
+            "PRESET",
+            f"{name!r}",
+            expected=f"one of {names}, or a file such as a checkpoint's preset.json",
+            fix=suggest(name, PRESETS, otherwise="Correct it."),
+        )
+    return change_preset(preset, settings)
+
+
+def change_preset(preset: Preset, settings: tuple[str, ...]) -> Preset:
+    """Raises BenchError for a setting that names no field, or whose value the field does not take."""
+    from reference_model.training.settings import list_fields, override
+
+    fields = list_fields(preset)
+    for setting in settings:
+        name, separator, text = setting.partition("=")
+        if not separator or name not in fields:
+            raise BenchError(
+                "--set",
+                f"{setting!r}",
+                expected="GROUP.FIELD=VALUE of the groups model, flow and train",
+                fix=suggest(name, fields, otherwise="`kbench train PRESET --steps 1 --dry-run` prints the fields."),
+            )
+        try:
+            preset = override(preset, [f"{name}={_quote(text)}"])
+        except ValueError as error:
+            raise BenchError(
+                f"--set {setting}", str(error), expected="a value that the model can be built with", fix="Correct it."
+            ) from error
+    return preset
+
+
+def _quote(text: str) -> str:
+    """As JSON; a text need not be quoted on the command line."""
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return json.dumps(text)
+    return text
+
+
+def render_preset(preset: Preset) -> str:
+    """As a checkpoint holds it."""
+    from reference_model.config import to_json
+
+    return to_json(preset)

@@ -1,0 +1,54 @@
+"""Which preset a command means: a name or a file, with single fields changed by `--set GROUP.FIELD=VALUE`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from reference_model.config import PRESETS, Preset, build_record, from_json
+
+
+def read_preset(name: str) -> Preset:
+    """A preset by name, or from a file as a checkpoint holds it. Raises ValueError naming the presets, or what is wrong
+    in the file.
+    """
+    if name in PRESETS:
+        return PRESETS[name]()
+    if Path(name).is_file():
+        return from_json(Path(name).read_text())
+    raise ValueError(f"no preset {name!r}: expected one of {', '.join(sorted(PRESETS))}, or a preset.json")
+
+
+def list_fields(preset: Preset) -> dict[str, str]:
+    """Every `GROUP.FIELD` that a setting may name, with the type of its value."""
+    return {
+        f"{group.name}.{field.name}": str(field.type)
+        for group in dataclasses.fields(preset)
+        for field in dataclasses.fields(getattr(preset, group.name))
+    }
+
+
+def override(preset: Preset, settings: Sequence[str]) -> Preset:
+    """Change single fields by `group.field=value` (JSON values); the result is what the checkpoint records.
+
+    Raises ValueError naming the setting that is not of that form, the fields that there are, or what the field takes.
+    """
+    for setting in settings:
+        name, _, value = setting.partition("=")
+        if name not in list_fields(preset):
+            raise ValueError(f"{setting!r}: expected GROUP.FIELD=VALUE with one of {', '.join(list_fields(preset))}")
+        try:
+            given = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{setting!r}: {value!r} is not a JSON value") from error
+        group, _, field = name.partition(".")
+        record = getattr(preset, group)
+        try:
+            raw = json.loads(json.dumps(dataclasses.asdict(record)))  # as a file holds it: stages are a list
+            changed = build_record(type(record), {**raw, field: given})
+        except TypeError as error:
+            raise ValueError(str(error)) from error
+        preset = dataclasses.replace(preset, **{group: changed})
+    return preset
