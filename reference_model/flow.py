@@ -89,13 +89,6 @@ def to_velocity(predicted: Tensor, noisy: Tensor, t: float, prediction: str) -> 
     return velocity_from_clean(noisy, to_clean(predicted, noisy, t, prediction), t)
 
 
-def from_velocity(velocity: Tensor, noisy: Tensor, t: float, prediction: str) -> Tensor:
-    """What a network would predict at (x_t, t) whose velocity is this: the inverse of `to_velocity`."""
-    if prediction == "velocity":
-        return velocity
-    return noisy - t * velocity if prediction == "clean" else noisy + (1 - t) * velocity
-
-
 def flow_loss(
     predicted: Tensor, clean: Tensor, noise: Tensor, t: Float[Tensor, " b"], config: FlowConfig
 ) -> Float[Tensor, ""]:

@@ -108,3 +108,10 @@ def build_scene(config: ModelConfig, dtype: torch.dtype = torch.float64, scenes:
     features = draw(scenes, REFERENCES, ROWS**2, config.feature_channels) if config.feature_channels else None
     level = torch.rand(scenes, generator=generator, dtype=torch.float64).to(dtype)
     return Scene(draw(scenes, VIEWS, ROWS**2, config.channels), level, views, features)
+
+
+def from_velocity(velocity: Tensor, noisy: Tensor, t: float, prediction: str) -> Tensor:
+    """What a network would predict at (x_t, t) whose velocity is this: the inverse of `flow.to_velocity`."""
+    if prediction == "velocity":
+        return velocity
+    return noisy - t * velocity if prediction == "clean" else noisy + (1 - t) * velocity

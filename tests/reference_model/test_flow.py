@@ -12,13 +12,13 @@ from reference_model.flow import (
     SCHEDULES,
     build_levels,
     flow_loss,
-    from_velocity,
     mix,
     noise_schedule,
     sample_noise_levels,
     velocity_from_clean,
 )
 from reference_model.sampler import integrate
+from tests.reference_model.models import from_velocity
 
 
 def test_the_path_runs_from_data_to_noise_with_constant_velocity() -> None:

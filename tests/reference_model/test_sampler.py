@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from reference_model.config import FlowConfig
-from reference_model.flow import build_levels, from_velocity, mix, to_clean, to_velocity
+from reference_model.flow import build_levels, mix, to_clean, to_velocity
 from reference_model.model import Kaleido, Views, join_caches
 from reference_model.sampler import (
     ORDERS,
@@ -31,6 +31,7 @@ from tests.reference_model.models import (
     build_config,
     build_model,
     build_scene,
+    from_velocity,
     random_poses,
 )
 from tests.reference_model.models import Scene as Batch
