@@ -14,10 +14,12 @@ order to differ (a window to compare with none, for example).
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from reference_model.config import Preset, Stage
 from reference_model.flops import forward_flops
+
+Stages = Literal["one", "preset"]
 
 
 class Ablation(NamedTuple):
@@ -57,27 +59,36 @@ def change(
     )
 
 
-def shorten(preset: Preset, *, size: int, views: int, flops: float) -> Preset:
-    """The preset for a short run on worlds alone, on one device: one stage of images of this size, whose steps hold
-    about as many views as one piece of the preset's smallest stage does, and a warm-up over at most a tenth of what so
-    many model FLOPs are in steps.
+def shorten(preset: Preset, *, size: int, views: int, flops: float, stages: Stages = "one") -> Preset:
+    """The preset for a short run on worlds alone, on one device, with a warm-up over at most a tenth of what so many
+    model FLOPs are in steps.
+
+    Args:
+        stages: `one` of images of this size, whose steps hold about as many views as one piece of the preset's smallest
+            stage does; or the `preset`'s own, each step one piece of its.
     """
-    stage = min((x for x in preset.train.stages if not x.video), key=lambda x: x.image_size)
-    scenes = max(1, round(stage.scenes // preset.train.pieces * preset.model.max_views / views))
-    if scenes > 8:
-        scenes = 8 * round(scenes / 8)
+    own = tuple(dataclasses.replace(x, scenes=max(x.scenes // preset.train.pieces, 1)) for x in preset.train.stages)
+    if stages == "one":
+        smallest = min((x for x in own if not x.video), key=lambda x: x.image_size)
+        scenes = max(1, round(smallest.scenes * preset.model.max_views / views))
+        own = (Stage(size, 8 * round(scenes / 8) if scenes > 8 else scenes, 1.0),)
     model = dataclasses.replace(preset.model, image_size=size, max_views=views)
-    steps = flops / (
-        3 * scenes * forward_flops(model, views // 3, views - views // 3, (size // preset.model.patch) ** 2)
-    )
-    train = dataclasses.replace(
-        preset.train,
-        stages=(Stage(size, scenes, 1.0),),
-        warmup_steps=max(1, min(preset.train.warmup_steps, int(steps / 10))),
-        pieces=1,
-        sharded=False,
-    )
-    return dataclasses.replace(preset, model=model, train=train)
+    train = dataclasses.replace(preset.train, stages=own, pieces=1, sharded=False)
+    short = dataclasses.replace(preset, model=model, train=train)
+    warm = max(1, min(preset.train.warmup_steps, int(count_steps(short, flops) / 10)))
+    return change(short, train={"warmup_steps": warm})
+
+
+def count_steps(preset: Preset, flops: float) -> float:
+    """About how many steps so many model FLOPs are, at the usual split of the views."""
+    views, patch = preset.model.max_views, preset.model.patch
+    references = max(views // 3, 1)
+    return sum(
+        stage.share * flops
+        / (3 * stage.scenes * forward_flops(preset.model, references, views - references,
+                                            (stage.image_size // patch) ** 2))
+        for stage in preset.train.stages
+    )  # fmt: skip
 
 
 def with_video(preset: Preset, share: float) -> Preset:

@@ -35,6 +35,7 @@ from reference_model.figures import AttentionReport, draw_figures
 from reference_model.flow import mix
 from reference_model.held_out import HELD_OUT_SEED, Batch, render_batch
 from reference_model.inference import LoadedModel, load_model
+from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido, Views
 from reference_model.training.sharding import gather
 
@@ -312,7 +313,8 @@ def write_reports(args: argparse.Namespace) -> int:
     }
     sizes = sorted({*args.sizes, *(loaded.image_size for loaded in models.values())})
     seed, views = HELD_OUT_SEED + 1, args.references + args.targets
-    batches = {size: render_batch(seed, args.scenes, views, size, args.device) for size in sizes}
+    renderer = choose_renderer(args.device)
+    batches = {size: render_batch(seed, args.scenes, views, size, args.device, renderer=renderer) for size in sizes}
     reports: dict[str, dict[int, list[Magnitude]]] = {}
     failed = 0
     for name, loaded in models.items():
@@ -340,8 +342,11 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--references", type=int, default=4)
     parser.add_argument("--targets", type=int, default=2)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--no-figures", action="store_true", help="write numbers alone")
     args = parser.parse_args(words)
     failed = write_reports(args) if args.checkpoints else 0
+    if args.no_figures:
+        return failed
     if importlib.util.find_spec("matplotlib") is None:
         print(  # noqa: T201
             f"matplotlib is not installed, so no figure was drawn; where it is, draw those of {args.out} with "

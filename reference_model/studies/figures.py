@@ -14,6 +14,7 @@ from reference_model.studies.results import (
     Difference,
     Results,
     Row,
+    Spread,
     compare,
     judge_group,
     judged_steps,
@@ -37,12 +38,13 @@ VERDICT_COLOURS = {
 MARKERS = ("o", "s")  # of the settings
 BAR = 0.38
 GAP = 0.5  # between kinds of groups
+ONCE = "†"
 SIGNS = {1: "+", 0: "", -1: "−"}
 
 
 def draw_study(path: Path) -> list[Path]:
-    """FILE.md and FILE.png beside the rows, FILE-extra.png where they have pairs that are not the paper's; the paths
-    written. Raises FileNotFoundError or ValueError for a file without rows of a study.
+    """FILE.md and FILE.png beside the rows, FILE-extra.png where they have pairs beside the paper's; the paths written.
+    Raises FileNotFoundError or ValueError for a file without rows of a study.
     """
     results = load_results(path)
     table = path.with_suffix(".md")
@@ -51,7 +53,8 @@ def draw_study(path: Path) -> list[Path]:
     import matplotlib
 
     matplotlib.use("Agg")
-    for groups, ending in ((paper_groups(results), ""), (extra_groups(results), "-extra")):
+    paper, extra = paper_groups(results), extra_groups(results)
+    for groups, ending in ((paper, ""), (extra, "-extra" if paper else "")):
         if groups and results.runs:
             written.append(path.with_name(f"{path.stem}{ending}.png"))
             plot_groups(results, groups).savefig(written[-1], dpi=130)
@@ -78,7 +81,12 @@ def show_difference(difference: Difference | None) -> str:
     if difference is None:
         return "–"
     noise = "?" if math.isnan(difference.half_width) else f"{difference.half_width:.2f}"
-    return f"{difference.mean:+.2f} ± {noise}"
+    return f"{difference.mean:+.2f} ± {noise}{mark(difference)}"
+
+
+def mark(difference: Difference | None) -> str:
+    """Behind what knows nothing of other trainings."""
+    return "" if difference is None or difference.covers_trainings else ONCE
 
 
 def mean_score(results: Results, group: Row, side: str, setting: str, steps: str) -> float:
@@ -112,7 +120,7 @@ def write_verdicts(results: Results, groups: Sequence[Row]) -> list[str]:
         difference = compare(results, group, results.settings, steps)
         lines.append(
             f"| {group['group']} | {name_sides(group)} | {group['reported'] or name_sign(group)} | "
-            f"{count_steps(steps)} | {show_difference(difference)} | {judge_group(results, group)} |"
+            f"{count_steps(steps)} | {show_difference(difference)} | {judge_group(results, group)}{mark(difference)} |"
         )
     return lines
 
@@ -155,16 +163,30 @@ def describe_study(results: Results) -> list[str]:
     seeds = sorted({len(runs) for runs in results.runs.values()})
     devices = sorted({run["device"] for runs in results.runs.values() for run in runs})
     spread = pool_spread(results, results.settings, results.steps[0])
+    sizes = ", then ".join(str(size) for size in plan.get("sizes", [plan["size"]]))
     text = [
-        f"`{plan['preset']}` at {plan['size']} px, {plan['views']} views a sequence, {plan['flops']:.2g} model FLOPs a "
-        f"run, {plan['scenes']} held-out worlds; {', '.join(devices)}; runs of a preset: {', '.join(map(str, seeds))}.",
+        f"`{plan['preset']}` at {sizes} px, {plan['views']} views a sequence, {plan['flops']:.2g} model FLOPs a "
+        f"run, {plan['scenes']} held-out worlds; {', '.join(devices)}; runs of a preset: {', '.join(map(str, seeds))}"
+        f"{'' if plan.get('compiled', True) else '; blocks not compiled'}.",
         f"PSNR in dB. Nearest reference: {describe_nearest(results)}. Δ is ours minus the other on the same worlds "
-        "with its 95 % interval over trainings and worlds; one training's standard deviation over seeds is "
-        f"{show(spread.deviation, 3)} dB ({spread.freedom} degrees of freedom, {count_steps(results.steps[0])}).",
+        f"with its 95 % interval{describe_spread(spread, results.steps[0])}",
     ]
     if not settled:
         text.append("No run was long enough for its throughput to settle: that of its last steps is given.")
     return text
+
+
+def describe_spread(spread: Spread, steps: str) -> str:
+    """What intervals cover."""
+    if not spread.freedom:
+        return (
+            f" over worlds ({ONCE}). Nothing was trained twice: they say whether other worlds would turn a difference "
+            "round, and nothing of how much another training would move it."
+        )
+    return (
+        " over trainings and worlds; one training's standard deviation over seeds is "
+        f"{show(spread.deviation, 3)} dB ({spread.freedom} degrees of freedom, {count_steps(steps)})."
+    )
 
 
 def write_tables(results: Results) -> str:
@@ -285,22 +307,26 @@ def name_sign(group: Row) -> str:
 
 def plot_signs(axis: Axes, results: Results, groups: Sequence[Row], places: Places) -> None:
     """A strip of words: the paper's sign, ours, the verdict, and what stands against what."""
-    rows = (("paper", 0.93), ("here", 0.80), ("verdict", 0.67))
+    told = ("here", "verdict") if all(group["kind"] == "extra" for group in groups) else ("paper", "here", "verdict")
+    rows = [(name, 0.93 - 0.13 * i) for i, name in enumerate(told)]
+    bottom = rows[-1][1] - 0.12
     for name, height in rows:
         axis.text(-0.005, height, name, transform=axis.transAxes, ha="right", va="center", fontsize=7.5, weight="bold")
     for group, centre in zip(groups, places.centres, strict=True):
         steps, verdict = judged_steps(results, group), judge_group(results, group)
         found = compare(results, group, results.settings, steps)
-        words = (name_sign(group), show_difference(found), verdict)
-        for (_, height), word in zip(rows, words, strict=True):
-            paper = height == rows[0][1]
+        words = {"paper": name_sign(group), "here": show_difference(found), "verdict": verdict + mark(found)}
+        for name, height in rows:
+            word, paper = words[name], name == "paper"
             big = paper and word == "+"
             axis.text(centre, height, word, ha="center", va="center", fontsize=11 if big else 7,
                       color="black" if paper else VERDICT_COLOURS[verdict])  # fmt: skip
         sides = [textwrap.fill(label, 15) for label in group["labels"]]
-        axis.text(centre, 0.55, group["group"], ha="center", va="top", fontsize=9.5, weight="bold")
-        axis.text(centre, 0.42, sides[0], ha="center", va="top", fontsize=7, color=COLOURS["ours"], weight="bold")
-        drop = 0.42 - 0.075 * (sides[0].count("\n") + 1) - 0.03
+        axis.text(centre, bottom, group["group"], ha="center", va="top", fontsize=9.5, weight="bold")
+        axis.text(
+            centre, bottom - 0.13, sides[0], ha="center", va="top", fontsize=7, color=COLOURS["ours"], weight="bold"
+        )
+        drop = bottom - 0.13 - 0.075 * (sides[0].count("\n") + 1) - 0.03
         axis.text(centre, drop, sides[1], ha="center", va="top", fontsize=7, color="#9a6a1f", weight="bold")
     axis.set_ylim(0, 1)
     axis.axis("off")
@@ -348,9 +374,9 @@ def plot_groups(results: Results, groups: Sequence[Row]) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
         for _, start, end in places.kinds[::2]:
             axis.axvspan(start - 0.6, end + 0.6, color="#f3f3ee", zorder=0)
-    for name, start, end in places.kinds:
+    for name, start, end in [kind for kind in places.kinds if len(places.kinds) > 1 or kind[0] != "extra"]:
         axes[0].text((start + end) / 2, 1.02, name, transform=axes[0].get_xaxis_transform(), ha="center", fontsize=9)
     write_legend(figure, results)
     note = " ".join(describe_study(results)).replace("`", "")
-    figure.text(0.012, 0.012, textwrap.fill(note, int(width * 18)), fontsize=7, color="#444444", va="bottom")
+    figure.text(0.15 / width, 0.012, textwrap.fill(note, int(width * 18)), fontsize=7, color="#444444", va="bottom")
     return figure

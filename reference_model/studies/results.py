@@ -4,7 +4,9 @@ whether its sign is the paper's.
 A difference is ours minus the other, in dB, over the same held-out worlds. Two things make it uncertain. Training
 again with another seed gives another difference: the spread of a preset's seeds, pooled over all that were trained more
 than once, with Student's t for its few degrees of freedom. And other worlds would give another difference: the standard
-error over scenes of the paired differences. The interval is the root of the sum of both squares, at 95 %.
+error over scenes of the paired differences. The interval is the root of the sum of both squares, at 95 %. Where
+nothing was trained twice it is that over worlds alone, and is marked (`Difference.covers_trainings`): it says whether
+other worlds would turn the difference round, and nothing of another training.
 """
 
 from __future__ import annotations
@@ -120,12 +122,17 @@ class Difference(NamedTuple):
     scenes: float  # half width of the 95 % interval over worlds
 
     @property
+    def covers_trainings(self) -> bool:
+        return not math.isnan(self.seeds)
+
+    @property
     def half_width(self) -> float:
-        return math.hypot(self.seeds, self.scenes)
+        """Of the 95 % interval: over trainings and worlds, or over worlds alone; NaN of a single world."""
+        return math.hypot(self.seeds, self.scenes) if self.covers_trainings else self.scenes
 
     @property
     def sign(self) -> int:
-        """0 where the interval holds zero, or where the spread of seeds is unknown."""
+        """0 where the interval holds zero, or is unknown."""
         return 0 if not abs(self.mean) > self.half_width else int(math.copysign(1, self.mean))
 
 
@@ -164,9 +171,7 @@ VERDICTS = (
 
 
 def judge(group: Row, difference: Difference | None) -> str:
-    """One of VERDICTS. A difference whose interval holds zero is inside the noise, whatever the paper reports; without
-    a preset that was trained twice nobody knows.
-    """
+    """One of VERDICTS. A difference whose interval holds zero is inside the noise, whatever the paper reports."""
     if difference is None:
         return "not measured"
     if math.isnan(difference.half_width):

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from reference_model.ablations import Ablation
-from reference_model.config import Preset, to_json
+from reference_model.config import Preset, Stage, to_json
 from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, predict_targets, psnr, render_batch
 from reference_model.inference import LoadedModel, load_model
 from reference_model.inputs import Inputs
@@ -46,26 +46,33 @@ class Setting(NamedTuple):
         return f"{self.references}->{self.targets}"
 
 
-SETTINGS = (Setting(5, 1), Setting(5, 5))  # the paper's
+VIEWS = 10  # which the paper's two settings take
 STEPS = (1, 8)
-VIEWS = max(sum(setting) for setting in SETTINGS)
 SCENES_AT_ONCE = 64  # when predicting
 SETTLED = 100  # training steps until all is compiled and recorded
+
+
+def choose_settings(views: int) -> tuple[Setting, Setting]:
+    """1 target from 5 references and 5 from 5, as in the paper; of sequences shorter than 10, as many as they hold."""
+    targets = min(5, max(views - 3, 2))
+    return Setting(min(5, views - 1), 1), Setting(min(5, views - targets), targets)
 
 
 class Study(NamedTuple):
     """What all runs of a study have in common."""
 
     flops: float  # model FLOPs of each run
-    size: int  # of the images, pixels
+    size: int  # of the held-out images, pixels
     scenes: int  # held out
     photographs: Path | None = None
-    compiled: bool = True
+    compiled: bool = True  # blocks; steps are recorded either way
+    views: int = VIEWS  # of a sequence
 
 
 class Run(NamedTuple):
     preset: Preset  # as trained, with the run's seed
     sides: tuple[Preset, ...]  # how its weights are sampled; their seeds mean nothing
+    kept: Path | None = None  # the folder in which its weights stay
 
     @property
     def seed(self) -> int:
@@ -78,8 +85,9 @@ class Run(NamedTuple):
     @property
     def graph(self) -> str:
         """Runs of one graph compile the same code: their blocks and the shapes these see are the same."""
-        stage, model = self.preset.train.stages[-1], dataclasses.asdict(self.preset.model)
-        return json.dumps([{**model, "depth": 0}, stage.scenes, stage.image_size])
+        model = dataclasses.asdict(self.preset.model)
+        shapes = sorted({(stage.scenes, stage.image_size) for stage in self.preset.train.stages})
+        return json.dumps([{**model, "depth": 0}, shapes])
 
 
 def with_seed(preset: Preset, seed: int) -> Preset:
@@ -133,6 +141,7 @@ class Bench(NamedTuple):
     source: Unscored
     batch: Batch  # the held-out worlds
     device: str
+    seconds: float  # that setting up took
 
 
 class Unscored:
@@ -153,10 +162,10 @@ class Unscored:
 
 def set_up(study: Study, device: str) -> Bench:
     """Load the photographs and render the held-out worlds. Raises FileNotFoundError for missing photographs."""
-    worlds = WorldSource(study.photographs, device)
+    begun, worlds = time.monotonic(), WorldSource(study.photographs, device)
     renderer, photographs = worlds.painting
-    batch = render_batch(HELD_OUT_SEED, study.scenes, VIEWS, study.size, device, photographs, renderer)
-    return Bench(Unscored(worlds), batch, device)
+    batch = render_batch(HELD_OUT_SEED, study.scenes, study.views, study.size, device, photographs, renderer)
+    return Bench(Unscored(worlds), batch, device, time.monotonic() - begun)
 
 
 def take_setting(batch: Batch, setting: Setting, normalisation: str) -> Batch:
@@ -173,7 +182,7 @@ def per_scene(predicted: torch.Tensor, truth: torch.Tensor) -> list[float]:
 def score_side(loaded: LoadedModel, side: Preset, batch: Batch) -> Row:
     """PSNR of each held-out scene, by setting and steps, and of the nearest reference."""
     scores: Row = {}
-    for setting in SETTINGS:
+    for setting in choose_settings(batch.images.shape[1]):
         views = take_setting(batch, setting, side.model.normalisation)
         truth = views.images[:, setting.references :]
         scores[setting.name] = {"nearest": per_scene(nearest_reference(views, setting.references), truth)}
@@ -186,35 +195,42 @@ def score_side(loaded: LoadedModel, side: Preset, batch: Batch) -> Row:
     return scores
 
 
-def measure_throughput(lines: Sequence[Row], scenes: int) -> Row:
-    """The median of what the log's lines say once everything is compiled: those of steps after `SETTLED`, or, of a run
-    that ends before, the last. `settled` says which.
+def measure_throughput(lines: Sequence[Row], stage: Stage) -> Row:
+    """The median of what the log's lines say of the last stage once everything is compiled: those of steps after
+    `SETTLED` but for the stage's first, or, of a stage that ends before, its last. `settled` says which.
     """
     timed = [line for line in lines if "steps_per_s" in line]
-    settled = [line for line in timed if line["step"] > SETTLED]
-    used = settled or timed[-1:]
+    before = sum(line["size"] != stage.image_size for line in timed)
+    own = [line for line in timed if line["size"] == stage.image_size]
+    settled = [line for line in own[1 if before else 0 :] if line["step"] > SETTLED]
+    used = settled or own[-1:]
     if not used:
         return {"steps_per_s": None, "scenes_per_s": None, "tflops": None, "settled": False}
     rate, flops = (statistics.median(float(line[name]) for line in used) for name in ("steps_per_s", "tflops"))
-    return {"steps_per_s": rate, "scenes_per_s": rate * scenes, "tflops": flops, "settled": bool(settled)}
+    return {"steps_per_s": rate, "scenes_per_s": rate * stage.scenes, "tflops": flops, "settled": bool(settled)}
 
 
 def carry_out(run: Run, study: Study, bench: Bench) -> list[Row]:
-    """Train and score a run: a row for each side. What training raises comes through."""
+    """Train and score a run: a row for each side. What training raises comes through. The state of so short a run is
+    not written; its weights are, to be read as everybody reads them.
+    """
     begun, lines, device = time.monotonic(), list[Row](), bench.device
     with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "run"
-        training = Training(out, Budget(flops=study.flops), device=device, compiled=study.compiled)
+        out = run.kept or Path(folder) / "run"
+        training = Training(out, Budget(flops=study.flops), device, study.compiled, recorded=True, resumable=False)
         train(run.preset, bench.source, training, lines.append)
         trained = time.monotonic()
         loaded, card = load_model(out, device), json.loads((out / "card.json").read_text())
-    losses = [[line["step"], line["loss"]] for line in lines if "loss" in line and "step" in line]
+    scores = [{"side": identify(side), "psnr": score_side(loaded, side, bench.batch)} for side in run.sides]
     shared: Row = {
         "row": "run", "weights": run.weights, "seed": run.seed, "parameters": count_parameters(loaded.model),
         "steps": card["steps"], "flops": card["flops"], "train_s": round(trained - begun, 1),
-        **measure_throughput(lines, run.preset.train.stages[-1].scenes),
-        "losses": losses, "spikes": sum("spike" in line for line in lines),
+        "score_s": round(time.monotonic() - trained, 1), "setup_s": round(bench.seconds, 1),
+        "first_step_s": next((line["seconds"] for line in lines if line.get("step") == 1), None),
+        **measure_throughput(lines, run.preset.train.stages[-1]),
+        "losses": [[line["step"], line["loss"]] for line in lines if "loss" in line and "step" in line],
+        "spikes": sum("spike" in line for line in lines), "compiled": study.compiled,
         "device": card["device"], "torch": card["torch"], "code_sha256": card["code_sha256"],
         "photographs_sha256": card["photographs_sha256"],
     }  # fmt: skip
-    return [{**shared, "side": identify(side), "psnr": score_side(loaded, side, bench.batch)} for side in run.sides]
+    return [{**shared, **score} for score in scores]

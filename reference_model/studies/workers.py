@@ -65,8 +65,6 @@ def serve(connection: Connection, device: str, study: Study) -> None:
         except Exception as error:
             connection.send([describe_failure(run, f"{type(error).__name__}: {error}")])
             return
-        if run.preset.model.layout == "encoder-decoder":
-            torch._dynamo.reset()  # its code takes any number of views: later runs would find it, and be slower for it
         gc.collect()  # recordings hold device memory in cycles
         if device != "cpu":
             torch.cuda.empty_cache()

@@ -22,13 +22,14 @@ import torch
 from PIL import Image
 
 from reference_model.ablations import build_ablations, build_extra, change, shorten
-from reference_model.config import Preset, small, smoke
+from reference_model.config import Preset, Stage, small, smoke
 from reference_model.held_out import Batch, render_batch
 from reference_model.inference import LoadedModel
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido
 from reference_model.positions import normalise_poses
-from reference_model.studies.figures import draw_study, plot_groups
+from reference_model.studies.estimates import Costs, estimate_queue, estimate_run
+from reference_model.studies.figures import draw_study, plot_groups, write_tables
 from reference_model.studies.results import (
     NORMAL,
     STUDENT,
@@ -42,13 +43,13 @@ from reference_model.studies.results import (
     pool_spread,
 )
 from reference_model.studies.runs import (
-    SETTINGS,
     STEPS,
     VIEWS,
     Run,
     Setting,
     Study,
     as_trained,
+    choose_settings,
     describe_groups,
     identify,
     measure_throughput,
@@ -61,6 +62,7 @@ from reference_model.studies.workers import choose_next, receive, take_device, w
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "benchmarks" / "ablations.py"
+SETTINGS = choose_settings(VIEWS)
 BASE = shorten(smoke(), size=16, views=VIEWS, flops=1e9)
 PAIRS = build_ablations(BASE)
 
@@ -122,10 +124,48 @@ def test_a_run_waits_for_one_that_compiles_the_same_code() -> None:
     ],
 )
 def test_throughput_leaves_out_what_compiles(lines: list[tuple[int, float, float]], expected: tuple[Any, ...]) -> None:
-    said = [{"step": step, "steps_per_s": rate, "tflops": flops} for step, rate, flops in lines]
-    found = measure_throughput([{"parameters": 5}, *said, {"spike": 7, "loss": 3.0}], 80)
+    said = [{"step": step, "size": 64, "steps_per_s": rate, "tflops": flops} for step, rate, flops in lines]
+    found = measure_throughput([{"parameters": 5}, *said, {"spike": 7, "loss": 3.0}], Stage(64, 80, 1.0))
     assert (found["steps_per_s"], found["tflops"], found["settled"]) == expected
     assert found["scenes_per_s"] == (None if expected[0] is None else 80 * expected[0])
+
+
+def test_throughput_of_several_stages_is_that_of_the_last_once_it_runs() -> None:
+    rates = [(200, 64, 30.0), (300, 64, 31.0), (400, 128, 2.0), (500, 128, 11.0), (600, 128, 12.0)]
+    lines = [{"step": step, "size": size, "steps_per_s": rate, "tflops": 1.0} for step, size, rate in rates]
+    found = measure_throughput(lines, Stage(128, 40, 0.5))
+    assert (found["steps_per_s"], found["scenes_per_s"], found["settled"]) == (11.5, 460.0, True)
+    cut = measure_throughput(lines[:3], Stage(128, 40, 0.5))
+    assert (cut["steps_per_s"], cut["settled"]) == (2.0, False)
+
+
+@pytest.mark.parametrize(
+    ("views", "expected"),
+    [(10, ["5->1", "5->5"]), (12, ["5->1", "5->5"]), (8, ["5->1", "3->5"]), (4, ["3->1", "2->2"])],
+)
+def test_settings_fit_the_sequences_that_were_trained(views: int, expected: list[str]) -> None:
+    settings = choose_settings(views)
+    assert [setting.name for setting in settings] == expected
+    assert all(sum(setting) <= views for setting in settings)
+
+
+# How long it takes.
+
+
+def test_a_queue_is_as_long_as_its_runs_and_what_they_compile() -> None:
+    costs = Costs(tflops=1e-3, process=5.0, run=2.0, compile=30.0, stage=10.0)  # 1e9 FLOPs a second
+    base, again, gelu = build_run(0), build_run(1), build_run(0, mlp="gelu")
+    slots = estimate_queue([base, again, gelu], ["0", "1"], 2e9, costs)
+    # gelu goes first on the second device: base's code is being compiled, which its second seed then has for nothing.
+    assert [(slot.run, slot.device, slot.begin, slot.end) for slot in slots] == [
+        (base, "0", 0.0, 39.0), (gelu, "1", 0.0, 39.0), (again, "0", 39.0, 43.0),
+    ]  # fmt: skip
+    eager = estimate_queue([base, again, gelu], ["0", "1"], 2e9, costs.eager())
+    assert max(slot.end for slot in eager) == 13.0
+    staged = shorten(smoke(), size=32, views=4, flops=2e9, stages="preset")
+    assert estimate_run(Run(staged, (staged,)), 2e9, costs, fresh=False, known=False) == 44.0
+    halves = build_run(0, layout="encoder-decoder")
+    assert estimate_run(halves, 2e9, costs, fresh=False, known=False) == 4.0  # never compiled
 
 
 # How it is scored.
@@ -242,7 +282,9 @@ def test_sides_of_the_same_weights_are_compared_seed_by_seed(tmp_path: Path) -> 
         (0, Difference(0.5, 0.3, 0.1), "ours better"),
         (0, Difference(-0.5, 0.3, 0.1), "other better"),
         (0, Difference(0.0, 0.0, 0.0), "inside the noise"),
-        (1, Difference(0.5, math.nan, 0.1), "noise unknown"),
+        (1, Difference(0.5, math.nan, 0.1), "same sign"),  # over worlds alone
+        (1, Difference(0.5, math.nan, 0.6), "inside the noise"),
+        (1, Difference(0.5, math.nan, math.nan), "noise unknown"),
         (1, None, "not measured"),
     ],
 )
@@ -254,6 +296,20 @@ def test_few_seeds_are_trusted_less() -> None:
     assert math.isnan(Spread(math.nan, 0).half_width(1, 1))
     widths = [Spread(0.1, freedom).half_width(1, 1) for freedom in range(1, 2 * len(STUDENT))]
     assert widths[0] == pytest.approx(12.706 * 0.1 * math.sqrt(2)) and widths == sorted(widths, reverse=True)
+
+
+def test_one_training_is_judged_by_worlds_and_marked(tmp_path: Path) -> None:
+    pair = pair_of("i")
+    path = write_study(tmp_path / "a.jsonl", {identify(pair.ours): [20.0], identify(pair.other): [19.0]}, [pair])
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for scores in rows[-1]["psnr"].values():
+        scores["1"] = [x + (1 if i % 2 else -1) for i, x in enumerate(scores["1"])]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    results = load_results(path)
+    found = compare(results, results.groups[0], results.settings, "1")
+    assert found is not None and not found.covers_trainings and found.half_width == found.scenes > 0.3
+    text = write_tables(results)
+    assert "+1.00 ± 0.31† | same sign† |" in text and "nothing of how much another training would move it" in text
 
 
 # How it is kept.
@@ -313,6 +369,15 @@ def test_bars_stand_on_the_nearest_reference_and_carry_every_seed(tmp_path: Path
                and len(dots.get_sizes())) == 4  # fmt: skip
     words = {text.get_text() for one in axis.figure.axes for text in one.texts}
     assert {"same sign", "+", "architecture", "+1.00 ± 0.50"} <= words
+
+
+STUDIES = sorted((ROOT / "docs" / "studies").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("rows", STUDIES, ids=lambda path: path.stem)
+def test_tables_in_the_documents_are_those_of_their_rows(rows: Path) -> None:
+    assert rows.with_suffix(".md").read_text() == write_tables(load_results(rows))
+    assert min(Image.open(rows.with_suffix(".png")).size) > 600
 
 
 # Who does it.
@@ -411,8 +476,35 @@ def test_the_script_trains_scores_goes_on_and_draws(
     assert "holds another study (flops 150000000.0 there, 300000000.0 here" in str(refused)
 
 
+def test_a_pair_is_kept_through_its_stages_and_diagnosed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--tiny", "--groups", "vi", "--stages", "preset", "--flops", "2e8", "--scenes", "2", "--devices", "cpu",
+             "--seeds", "1,1", "--diagnose", "vi", "--no-draw", "--eager", "--out", str(tmp_path / "out"),
+             "--weights", str(tmp_path / "weights")]  # fmt: skip
+    assert start(monkeypatch, *words, "--dry-run") == 0 and not (tmp_path / "out").exists()
+    planned = capsys.readouterr().out
+    assert f"base, seed 0, kept as {tmp_path / 'weights' / 'vi-none'}" in planned
+    assert "2 runs of 2e+08 model FLOPs, 4e+08 in all, on 1 devices" in planned
+    assert start(monkeypatch, *words) == 0
+    assert {path.name for path in (tmp_path / "weights").iterdir()} == {"vi-none", "vi-registers"}
+    assert not list((tmp_path / "weights").rglob("state*"))  # nothing that only resuming reads
+    found = json.loads((tmp_path / "out" / "diagnostics" / "activations.json").read_text())
+    assert set(found) == {"vi-none", "vi-registers"} and set(found["vi-none"]) == {"16", "32", "64"}
+    written = sorted(path.name for path in (tmp_path / "out").rglob("*") if path.is_file())
+    assert written == ["ablations.jsonl", "activations.json", "attention-vi-none.npz", "attention-vi-registers.npz"]
+    results = load_results(tmp_path / "out" / "ablations.jsonl")
+    assert results.plan["sizes"] == [16, 32] and results.plan["views"] == 4 and not results.plan["compiled"]
+    for path in (tmp_path / "weights" / "vi-none").iterdir():
+        path.unlink()
+    assert "no weights in" in str(start(monkeypatch, *words))
+
+
 def test_words_that_mean_nothing_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "no group xi: expected some of i, ii" in str(start(monkeypatch, "--out", str(tmp_path), "--groups", "i,xi"))
+    assert "iv to be kept: not among the groups that are run, vi" in str(
+        start(monkeypatch, "--out", str(tmp_path), "--groups", "vi", "--keep", "iv")
+    )
     assert start(monkeypatch, "--tiny") == 2
     assert "is not there" in str(start(monkeypatch, "--draw", str(tmp_path / "no.jsonl")))
 

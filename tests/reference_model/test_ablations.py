@@ -15,7 +15,7 @@ from reference_model.flow import build_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, count_parameters
-from reference_model.train import build_loss
+from reference_model.train import build_loss, compile_blocks
 from reference_model.training.steps import WorldSource, prepare_step
 
 NUMERALS = ["i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x"]
@@ -154,3 +154,22 @@ def test_pairs_name_their_sides_and_what_is_reported_of_images() -> None:
     for pair in build_ablations(small()):
         assert all(pair.sides) and " or ".join(pair.sides) == pair.question
         assert pair.sign == (1 if pair.group in {"i", "ii", "viii", "x"} else 0)
+
+
+def test_a_short_run_may_keep_the_stages() -> None:
+    preset = small()
+    found = shorten(preset, size=128, views=8, flops=1.8e16, stages="preset")
+    assert [(x.image_size, x.share, x.video) for x in found.train.stages] == [
+        (x.image_size, x.share, x.video) for x in preset.train.stages
+    ]
+    assert [x.scenes * preset.train.pieces for x in found.train.stages] == [x.scenes for x in preset.train.stages]
+    assert found.model == preset.model and found.train.pieces == 1
+
+
+def test_an_encoder_decoder_is_not_compiled() -> None:
+    """Its halves see another number of views at each split: dozens of graphs for one run of seconds."""
+    pair = next(pair for pair in build_ablations(smoke()) if pair.group == "ii")
+    for preset, compiled in ((pair.ours, True), (pair.other, False)):
+        model = Kaleido(preset.model)
+        compile_blocks(model)
+        assert {block._compiled_call_impl is not None for block in model.stack()} == {compiled}
