@@ -339,13 +339,14 @@ def find_unpinned(cases: Sequence[Case], index: CaseIndex) -> list[Finding]:
         scene: {view for case in group for view in (*case.references, *case.targets)}
         for scene, group in _by_scene(cases).items()
     }
-    findings: list[Finding] = []
-    for what, pinned in (("image", index.image_sha256), ("camera", index.camera_sha256)):
-        absent = sum(len(views - set(pinned.get(scene, {}))) for scene, views in used.items())
-        if absent:
-            message = f"{absent} of {sum(map(len, used.values()))} {what}s have no sha256 in the index"
-            findings.append(Finding(f"{what}-not-pinned", Severity.NOTE, None, message))
-    return findings
+    views = sum(map(len, used.values()))
+    absent = [
+        f"{number} of {views} {what}"
+        for what, pinned in (("images", index.image_sha256), ("cameras", index.camera_sha256))
+        if (number := sum(len(names - set(pinned.get(scene, {}))) for scene, names in used.items()))
+    ]
+    message = f"{' and '.join(absent)} have no sha256 in the index"
+    return [Finding("not-pinned", Severity.NOTE, None, message)] if absent else []
 
 
 def find_mislabelled(cases: Sequence[Case], regime: str) -> list[Finding]:

@@ -288,11 +288,6 @@ def hashed_fields(protocol: Protocol) -> dict[str, Any]:
     return protocol.model_dump(mode="json", exclude=set(UNHASHED_FIELDS))
 
 
-def protocol_json_schema() -> dict[str, Any]:
-    """The JSON Schema of a protocol file, for editors."""
-    return Protocol.model_json_schema()
-
-
 def format_scale(scale: float) -> str:
     """A scale as names of work items write it: 0.5, 1, 1.25."""
     return f"{scale:.12g}"

@@ -101,6 +101,24 @@ def expand_protocols(words: Sequence[str], completed: Path | None) -> Expanded:
     return Expanded(unique, tuple(dict.fromkeys(not_run)), frozenset(unique) - asked)
 
 
+def replace_pending(words: Sequence[str], completed: Path | None) -> list[str]:
+    """The same words, with the user's completed protocol in the place of each pending one that has been completed.
+
+    What `expand_protocols` refuses, because it is to be run, stays as it is here: it is to be looked at.
+
+    Raises:
+        BenchError: as `expand_protocols`, but for pending protocols.
+    """
+    if completed is None:
+        return list(words)
+    mine, shipped = find_completed(completed), find_protocols()
+    found: list[str] = []
+    for word in words:
+        pending = word not in shipped or _add(word, mine, found, []) is not None
+        found += [word] if pending else []
+    return found
+
+
 def find_completed(folder: Path) -> dict[str, tuple[Path, Protocol]]:
     """The protocols below a folder of the user's, by their names.
 

@@ -116,9 +116,12 @@ def test_one_image_under_two_ids() -> None:
 def test_images_and_cameras_that_nothing_pins() -> None:
     hashes = {"a": dict.fromkeys("pxy", "1" * 64)}
     index = CaseIndex(schema_version=1, cases=tuple(CLEAN[:2]), image_sha256=hashes, camera_sha256={})
-    image, camera = find_unpinned(CLEAN[:2], index)
-    assert image.code == "image-not-pinned" and "1 of 4 images" in image.message
-    assert camera.code == "camera-not-pinned" and "4 of 4 cameras" in camera.message
+    (finding,) = find_unpinned(CLEAN[:2], index)
+    assert finding.code == "not-pinned"
+    assert finding.message == "1 of 4 images and 4 of 4 cameras have no sha256 in the index"
+    cameras = {"a": dict.fromkeys("pqxy", "2" * 64)}
+    (finding,) = find_unpinned(CLEAN[:2], index.model_copy(update={"camera_sha256": cameras}))
+    assert finding.message == "1 of 4 images have no sha256 in the index"
 
 
 def test_few_views_are_few() -> None:

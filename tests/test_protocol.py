@@ -23,7 +23,6 @@ from kaleido_bench.protocol import (
     fields_hash,
     load_protocol,
     protocol_hash,
-    protocol_json_schema,
     read_protocol,
 )
 from kaleido_bench.records import parse_yaml_record
@@ -282,17 +281,6 @@ def test_protocols_are_found_in_any_folder(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "y.yaml").touch()
     assert find_protocols(tmp_path) == {"x/y": tmp_path / "x" / "y.yaml"}
-
-
-def test_the_json_schema_knows_every_field() -> None:
-    schema = protocol_json_schema()
-    assert set(schema["properties"]) == set(Protocol.model_fields)
-    assert schema["additionalProperties"] is False
-    assert all(
-        item.get("description")
-        for name, item in schema["properties"].items()
-        if name in ("reference_counts", "targets")
-    )
 
 
 # Protocols whose view ids the user brings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kaleido_bench.cli.options import Json
+from kaleido_bench.cli.options import CompletedFolder, Json
 from kaleido_bench.cli.printing import print_rows
 from kaleido_bench.errors import BenchError, IncompleteError
 
@@ -32,16 +32,18 @@ def lint(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Every case, not one line for each fault.")] = False,
     json: Json = False,
+    completed: CompletedFolder = None,
 ) -> None:
     """Check protocols for faults. Leaks, duplicates, moving targets; ends with 1 when there is an error."""
     from kaleido_bench.lint import Severity
     from kaleido_bench.shipped import find_protocols
+    from kaleido_bench.suites import replace_pending
 
     if data is not None and not data.is_dir():
         raise BenchError(
             "--data", f"no such folder {data}", expected="the folder of the data sets", fix="Correct the path."
         )
-    names = _expand(protocol) if protocol else list(find_protocols())
+    names = replace_pending(_expand(protocol) if protocol else list(find_protocols()), completed)
     findings = find_all(names, data, verbose=verbose)
     rows: list[dict[str, object]] = [
         {

@@ -107,6 +107,7 @@ def for_each_pair(call: Call, work: Callable[[Pair], Result]) -> tuple[list[Resu
     for name in call.protocols:
         with go_on(name, failures):
             protocol = load_protocol(name)
+            select_items(protocol, call.deviations)  # a scene that it lacks is said once, not once a model
             # A name and its file are one protocol.
             if (protocol.protocol.name, protocol.hash) not in {(each.protocol.name, each.hash) for each in loaded}:
                 loaded.append(protocol)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
 
 import typer
 
-from kaleido_bench.cli.options import Json
+from kaleido_bench.cli.options import CompletedFolder, Json
 from kaleido_bench.cli.printing import fold_text, format_rows, print_json, terminal_width
 
 if TYPE_CHECKING:
@@ -19,6 +20,15 @@ CASES_SHOWN = 20
 """A catalogue protocol has up to twenty-five thousand cases; `--cases` prints them."""
 
 
+def print_schema(wanted: bool) -> None:
+    """Print the JSON Schema of protocol files and end, if wanted."""
+    from kaleido_bench.protocol import Protocol
+
+    if wanted:
+        print_json(Protocol.model_json_schema())
+        raise typer.Exit
+
+
 def show(
     protocol: Annotated[
         str,
@@ -27,35 +37,58 @@ def show(
         ),
     ],
     cases: Annotated[bool, typer.Option("--cases", help="Print every case, not the first few.")] = False,
+    schema: Annotated[
+        bool,
+        typer.Option(
+            "--schema",
+            is_eager=True,
+            callback=print_schema,
+            help="Print the JSON Schema of protocol files instead, for an editor to check them with.",
+        ),
+    ] = False,
     json: Json = False,
+    completed: CompletedFolder = None,
 ) -> None:
     """One protocol in full. Cases, counts, hash, convention, sources, known problems, published results."""
     from kaleido_bench.protocol import PendingIndex, load_protocol, read_protocol
-    from kaleido_bench.suites import is_suite, load_suite
+    from kaleido_bench.suites import is_suite, load_suite, replace_pending
 
     if is_suite(protocol):
         suite = load_suite(protocol)
         if json:
             print_json(suite.model_dump(mode="json"))
         else:
-            typer.echo(render_suite(suite, terminal_width()))
+            typer.echo(render_suite(suite, terminal_width(), completed))
         return
-    record = read_protocol(protocol).protocol
+    (found,) = replace_pending([protocol], completed)
+    record = read_protocol(found).protocol
     pending = isinstance(record.index, PendingIndex)
-    loaded = None if pending else load_protocol(protocol)
+    loaded = None if pending else load_protocol(found)
     if json:
         print_json(describe(record, loaded))
     else:
         typer.echo(render(record, loaded, every_case=cases, width=terminal_width()))
 
 
-def render_suite(suite: Suite, width: int | None = None) -> str:
-    """A suite as text for people, within `width` columns."""
+def render_suite(suite: Suite, width: int | None = None, completed: Path | None = None) -> str:
+    """A suite as text for people, within `width` columns. Pending protocols that `completed` has are called so."""
     from kaleido_bench.catalogue import list_catalogue
+    from kaleido_bench.suites import replace_pending
 
+    here = {
+        name
+        for name, found in zip(suite.protocols, replace_pending(suite.protocols, completed), strict=True)
+        if name != found
+    }
     listed = {each.name: each for each in list_catalogue()}
     rows = [
-        [each.name, ",".join(each.references), str(each.scenes or "-"), each.ids, each.title]
+        [
+            each.name,
+            ",".join(each.references),
+            str(each.scenes or "-"),
+            "completed" if each.name in here else each.ids,
+            each.title,
+        ]
         for each in (listed[name] for name in suite.protocols)
     ]
     return f"{suite.name}: {suite.title}\n\n" + format_rows(

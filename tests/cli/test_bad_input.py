@@ -140,6 +140,12 @@ def test_wrong_call(name: str, tiny: Path, kbench: Kbench) -> None:
     assert not (tiny / "runs").exists()
 
 
+def test_what_no_model_can_answer_is_said_once(tiny: Path, kbench: Kbench) -> None:
+    models = ["--model", "nearest", "--model", "mean"]
+    ended = kbench("run", tiny / "tiny.yaml", *models, "--data", tiny / "data", "--references", "2")
+    check_one_line(ended, 2, ["--references: '2'", "1, 3"])
+
+
 def test_no_data_directory(tiny: Path, kbench: Kbench) -> None:
     ended = kbench("run", tiny / "tiny.yaml", "--model", "nearest", "--out", tiny / "runs")
     check_one_line(ended, 2, ["no data directory", "Set KBENCH_DATA or pass --data DIR"])

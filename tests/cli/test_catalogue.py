@@ -72,6 +72,32 @@ def test_import_split_completes_a_protocol(kbench: Kbench, archive: Path, tmp_pa
     assert again.code == 0
 
 
+@pytest.mark.parametrize("told", ["option", "environment"])
+def test_show_and_lint_find_a_completed_protocol_by_its_name(
+    kbench: Kbench, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    assert kbench("import-split", "seva", archive, "--protocol", "seva/llff-r", "-o", mine / "llff.yaml").code == 0
+    words = ["--completed", mine] if told == "option" else []
+    if told == "environment":
+        monkeypatch.setenv("KBENCH_PROTOCOLS", str(mine))
+    document = json.loads(kbench("show", "seva/llff-r", "--json", *words).out)
+    assert document["ids"] == "frozen" and document["counts"]["cases"] == 8
+    assert json.loads(kbench("show", "seva/dtu-r", "--json", *words).out)["ids"] == "pending"
+    suite = [line.split() for line in kbench("show", "seva", *words).out.splitlines()]
+    assert {line[0]: line[3] for line in suite if line[:1] in (["seva/llff-r"], ["seva/dtu-r"])} == {
+        "seva/llff-r": "completed",
+        "seva/dtu-r": "pending",
+    }
+    rows = json.loads(kbench("lint", "seva/llff-r", "seva/dtu-r", "--json", *words).out)
+    assert {row["protocol"]: row["code"] for row in rows} == {
+        str(mine / "llff.yaml"): "not-pinned",
+        "seva/dtu-r": "ids-pending",
+    }
+    assert kbench("show", "seva/llff-r", "--completed", tmp_path / "nowhere").code == 2
+
+
 def test_a_completed_protocol_is_predicted_over_data_of_its_layout(
     kbench: Kbench, archive: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import pytest
 from kaleido_bench import __version__
 from kaleido_bench.cli.app import build_app
 from kaleido_bench.conventions import find_conventions
+from kaleido_bench.protocol import Protocol
 from tests.cli.conftest import ROOT, Kbench
 from tests.predict.tiny import write_protocol
 
@@ -101,6 +102,14 @@ def test_show(kbench: Kbench, tiny: Path) -> None:
         "made by the tests",
     ):
         assert word in text
+
+
+def test_show_schema_knows_every_field_of_a_protocol_file(kbench: Kbench) -> None:
+    ended = kbench("show", "--schema")
+    schema = json.loads(ended.out)
+    assert ended.code == 0 and set(schema["properties"]) == set(Protocol.model_fields)
+    assert schema["additionalProperties"] is False
+    assert all(schema["properties"][name].get("description") for name in ("reference_counts", "targets"))
 
 
 def test_lint_finds_nothing_and_ends_with_0(kbench: Kbench) -> None:
