@@ -41,9 +41,9 @@ def wrap_blocks(model: Kaleido, *, compiled: bool, recomputed: bool) -> None:
     before `shard_model`: what gathers the weights then stays outside of what is compiled or repeated.
     """
     for block in model.stack():
-        if compiled:
+        if compiled and not len(model.encoder):  # as train.compile_blocks
             torch._dynamo.config.cache_size_limit = 64
-            block.forward = torch.compile(block.forward, dynamic=len(model.encoder) > 0)  # as train.compile_blocks
+            block.forward = torch.compile(block.forward, dynamic=False)
         if recomputed:
             block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
