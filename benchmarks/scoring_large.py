@@ -177,4 +177,4 @@ def allow_without_weights() -> None:
 def allow_without_arrow() -> None:
     if importlib.util.find_spec("pyarrow") is None:
         print("pyarrow is not here: the rows of each prediction are written, and not joined")
-        scoring.write_rows = lambda path, rows: None  # type: ignore[assignment]
+        scoring.write_rows = lambda path, rows, made: None  # type: ignore[assignment]

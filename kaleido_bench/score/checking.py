@@ -1,10 +1,10 @@
 """Whether a result says what its rows say. A table of numbers that somebody typed is worth nothing.
 
-The rows lie beside the result (`scores/<convention>.parquet`), so its means are made again from them, which takes
-milliseconds. What it says of protocol, convention and model is compared with run.json, and what it was made from with
-the manifests of the predictions and with the hashes that the protocol froze. This finds a result that was edited, or
-that is left from other scores or predictions. It is no signature: rows can be forged too, and are found out by scoring
-the predictions again.
+The rows lie beside the result (`scores/<convention>.parquet`) and say which code, weights and masks they were made with,
+so its means are made again from them, which takes milliseconds. What it says of protocol, convention and model is
+compared with run.json, and what it was made from with the manifests of the predictions and with the hashes that the
+protocol froze. This finds a result that was edited, or that is left from other scores or predictions. It is no
+signature: rows can be forged too, and are found out by scoring the predictions again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from kaleido_bench.score.results import (
     reduce_scores,
     result_path,
 )
-from kaleido_bench.score.rows import Row, read_rows
+from kaleido_bench.score.rows import Made, Row, read_made, read_rows
 
 TOLERANCE = 1e-9
 """Relative: sums are exact, and a pooled PSNR takes powers and logarithms that two machines may round apart."""
@@ -54,7 +54,8 @@ def load_checked_result(run: Run, convention: str) -> Result:
     path = result_path(run, convention)
     result = load_result(path)
     rows = _read_rows(run, convention, path)
-    first = next(find_differences(run, result, rows), None)
+    made = read_made(run.scores(convention))
+    first = next(find_differences(run, result, rows, made), None)
     if first is not None:
         raise BenchError(
             path,
@@ -65,8 +66,8 @@ def load_checked_result(run: Run, convention: str) -> Result:
     return result
 
 
-def find_differences(run: Run, result: Result, rows: Sequence[Row]) -> Iterator[Difference]:
-    """What a result says against its run, the most telling first."""
+def find_differences(run: Run, result: Result, rows: Sequence[Row], made: Made | None) -> Iterator[Difference]:
+    """What a result says against its run, the most telling first. `made`: what its rows were made with, if known."""
     loaded = load_run_protocol(run)
     convention = load_convention(result.convention.name)
     plain = result.model_dump(mode="json")
@@ -82,6 +83,8 @@ def find_differences(run: Run, result: Result, rows: Sequence[Row]) -> Iterator[
         yield from _compare(name, plain[name], again[name])
     yield from _find_extent(run, result, rows, loaded)
     yield from _find_sources(run, result, rows, loaded)
+    if made is not None:
+        yield from _find_making(result, made)
 
 
 def _find_metrics(result: Result, convention: Convention, loaded: LoadedProtocol) -> Iterator[Difference]:
@@ -95,6 +98,15 @@ def _find_metrics(result: Result, convention: Convention, loaded: LoadedProtocol
         yield from _compare(f"{metric.name}.optional", metric.optional, optional)
         if metric.status == "scored" and (sha256 := pinned.get(metric.name)) is not None:
             yield from _compare(f"{metric.name}.weights", metric.weights, sha256)
+
+
+def _find_making(result: Result, made: Made) -> Iterator[Difference]:
+    """What a result says of the code, weights and masks that its rows were made with."""
+    yield from _compare("scorer_version", result.scorer_version, made.scorer_version)
+    yield from _compare("masks_sha256", result.masks_sha256, made.masks_sha256)
+    for metric in result.metrics:
+        if metric.status == "scored":
+            yield from _compare(f"{metric.name}.weights", metric.weights, made.weights.get(metric.name))
 
 
 def _find_extent(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedProtocol) -> Iterator[Difference]:

@@ -21,7 +21,7 @@ from kaleido_bench.items import Deviations, WorkItem, plan_items
 from kaleido_bench.predictions import Run, RunRecord
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
 from kaleido_bench.records import Record, Sha256, canonical_json, parse_json_record, read_bytes, sha256_hex
-from kaleido_bench.score.rows import DIGITS, SCORER_VERSION, Row, Scores
+from kaleido_bench.score.rows import DIGITS, Row, Scores
 from kaleido_bench.score.statistics import (
     PsnrRule,
     Targets,
@@ -241,11 +241,11 @@ def build_result(
         scale_sweep=reduced.scale_sweep,
         psnr_cap=fill_unset(convention).view_psnr_cap,
         psnr_views_at_cap=reduced.psnr_views_at_cap,
-        scorer_version=SCORER_VERSION,
+        scorer_version=scores.made.scorer_version,
         digits=DIGITS,
         predictions_sha256=sha256_hex(canonical_json(scores.predictions)),
         truths_sha256=sha256_hex(canonical_json(scores.truths)),
-        masks_sha256=sha256_hex(canonical_json(scores.masks)) if scores.masks else None,
+        masks_sha256=scores.made.masks_sha256,
         psnr_views_excluded=reduced.psnr_views_excluded,
         notes=list_notes(record, loaded, convention),
         deterministic=deterministic and loaded.protocol.samples > 1,

@@ -5,19 +5,23 @@ from __future__ import annotations
 import importlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from kaleido_bench.atomic import update_bytes_atomic, write_bytes_atomic
 from kaleido_bench.errors import BenchError
 from kaleido_bench.items import WorkItem
+from kaleido_bench.records import canonical_json, sha256_hex
 
 DIGITS = 6
 """Decimals of every value (of dB for PSNR): finer than any table, coarser than the rounding of a float32 network."""
 
 SCORER_VERSION = 2
 """Raised whenever a change of code moves a value; rows of another version are scored again."""
+
+
+_MADE = b"kaleido_bench.made"
 
 
 class Row(NamedTuple):
@@ -45,6 +49,20 @@ class Part(NamedTuple):
 
     key: str
     rows: tuple[Row, ...]
+
+
+class Made(NamedTuple):
+    """What rows were made with, beside predictions and ground truth. A file of rows carries it.
+
+    Args:
+        scorer_version: of the code that scored.
+        weights: metric -> sha256 of its weights, for the metrics that have them.
+        masks_sha256: over scene -> view -> sha256 of its mask file; None where no metric looked at one.
+    """
+
+    scorer_version: int
+    weights: dict[str, str]
+    masks_sha256: str | None
 
 
 class Scores(NamedTuple):
@@ -75,6 +93,12 @@ class Scores(NamedTuple):
     masks: dict[str, dict[str, str]]
     masks_missing: dict[str, str]
 
+    @property
+    def made(self) -> Made:
+        """What the rows were made with."""
+        masks = sha256_hex(canonical_json(self.masks)) if self.masks else None
+        return Made(SCORER_VERSION, self.weights, masks)
+
 
 def sort_rows(rows: Sequence[Row]) -> list[Row]:
     """Rows by case, sample, scale, view and metric: the order in every file."""
@@ -95,13 +119,13 @@ def read_part(path: Path) -> Part | None:
         return None
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows as Parquet, atomically, unless the same are there.
+def write_rows(path: Path, rows: Sequence[Row], made: Made) -> None:
+    """Write rows as Parquet, and what they were made with as its metadata, atomically, unless the same are there.
 
     The same rows give the same bytes under one version of pyarrow.
     """
     pa, pq = _import_arrow()
-    schema = _build_schema(pa)
+    schema = _build_schema(pa).with_metadata({_MADE: canonical_json(made._asdict())})
     columns = [pa.array([row[place] for row in rows], field.type) for place, field in enumerate(schema)]
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_arrays(columns, schema=schema), buffer, compression="zstd")
@@ -124,6 +148,14 @@ def read_rows(path: Path) -> list[Row]:
     if table.schema.names != list(Row._fields):
         raise _not_rows(path, f"the columns {', '.join(table.schema.names)}")
     return [Row(*values) for values in zip(*(column.to_pylist() for column in table.columns), strict=True)]
+
+
+def read_made(path: Path) -> Made | None:
+    """What the rows of a file that `read_rows` reads were made with; None where it was written before that was kept."""
+    _, pq = _import_arrow()
+    metadata: Mapping[bytes, bytes] = pq.read_schema(path).metadata or {}
+    found = metadata.get(_MADE)
+    return None if found is None else Made(**json.loads(found))
 
 
 def _not_rows(path: Path, found: str) -> BenchError:

@@ -323,8 +323,7 @@ def _join(plan: _Plan, scored: dict[str, Part]) -> Scores:
     """Write the rows of a run, those that were known and those that are new."""
     parts = {**plan.known, **scored}
     rows = sort_rows([row for part in parts.values() for row in part.rows])
-    write_rows(plan.task.run.scores(plan.task.convention.name), rows)
-    return Scores(
+    scores = Scores(
         rows=rows,
         selected=plan.selected,
         missing=tuple(item.key for item in plan.selected if item.key not in parts),
@@ -337,6 +336,8 @@ def _join(plan: _Plan, scored: dict[str, Part]) -> Scores:
         masks=_merge_hashes((each.item.case, each.masks) for each in plan.found),
         masks_missing=plan.without_masks,
     )
+    write_rows(plan.task.run.scores(plan.task.convention.name), rows, scores.made)
+    return scores
 
 
 def _describe_setting(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from kaleido_bench.conventions import load_convention
@@ -15,8 +16,9 @@ from kaleido_bench.errors import BenchError
 from kaleido_bench.items import Deviations
 from kaleido_bench.predictions import write_prediction
 from kaleido_bench.records import sha256_hex
-from kaleido_bench.score.checking import load_checked_result
+from kaleido_bench.score.checking import find_differences, load_checked_result
 from kaleido_bench.score.results import load_result, result_path, write_result
+from kaleido_bench.score.rows import SCORER_VERSION, read_made, read_rows
 from tests.predict.tiny import write_data
 from tests.score.desk import LPIPS, Desk, noise, set_up
 
@@ -119,6 +121,18 @@ def other_truths(document: Any) -> None:
     document["truths_sha256"] = "0" * 64
 
 
+def an_older_scorer(document: Any) -> None:
+    document["scorer_version"] = 1
+
+
+def weights_where_there_are_none(document: Any) -> None:
+    document["metrics"][0]["weights"] = "0" * 64
+
+
+def masks_that_nobody_looked_at(document: Any) -> None:
+    document["masks_sha256"] = "0" * 64
+
+
 @pytest.mark.parametrize(
     ("edit", "field"),
     [
@@ -139,6 +153,9 @@ def other_truths(document: Any) -> None:
         (other_weights, "lpips-alex.weights is 0000"),
         (other_predictions, "predictions_sha256 is 0000"),
         (other_truths, "truths_sha256 is 0000"),
+        (an_older_scorer, f"scorer_version is 1; expected {SCORER_VERSION}"),
+        (weights_where_there_are_none, "psnr.weights is 0000.*expected None"),
+        (masks_that_nobody_looked_at, "masks_sha256 is 0000.*expected None"),
     ],
 )
 def test_an_edited_result_is_refused(scored: Desk, edit: Callable[[Any], None], field: str) -> None:
@@ -150,6 +167,23 @@ def test_an_edited_result_is_refused(scored: Desk, edit: Callable[[Any], None], 
     with pytest.raises(BenchError, match=rf"result.json: {field}.*make it again with `kbench score") as caught:
         load_checked_result(scored.run, "kbench-v1")
     assert "\n" not in str(caught.value)
+
+
+def test_weights_that_no_convention_pins_are_held_to_those_of_the_rows(scored: Desk) -> None:
+    result, rows = scored.result(), scored.run.scores("kbench-v1")
+    made = read_made(rows)
+    assert made is not None and set(made.weights) == {"lpips-alex"} and made.masks_sha256 is None
+    others = made._replace(weights={"lpips-alex": "0" * 64})
+    (difference,) = find_differences(scored.run, result, read_rows(rows), others)
+    assert (difference.field, difference.expected) == ("lpips-alex.weights", "0" * 64)
+
+
+def test_rows_from_before_they_said_what_they_were_made_with_pass(tmp_path: Path) -> None:
+    desk = set_up(tmp_path)
+    write_result(desk.run, desk.result())
+    path = desk.run.scores("kbench-v1")
+    pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    assert read_made(path) is None and load_checked_result(desk.run, "kbench-v1").complete
 
 
 def test_a_result_of_predictions_that_were_made_again_since_is_refused(tmp_path: Path) -> None:
