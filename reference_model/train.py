@@ -46,6 +46,7 @@ from reference_model.training.parallel import Team, join_team, speaks
 from reference_model.training.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
 from reference_model.training.resuming import (
     Trained,
+    clear_leftovers,
     find_state,
     hash_code,
     name_tensors,
@@ -355,6 +356,8 @@ def finish(loop: Loop, run: Run, spent: Spent, report: Report) -> None:
             report({key: round(value, 2) for key, value in row.items()})
         if loop.team.rank == 0:
             write_card(run.out, {**read_card(run.out), "held_out_psnr": scores})
+    if loop.team.rank == 0:
+        clear_leftovers(run.out)
     report({"done": spent.steps, "weights": str(run.out)})
 
 

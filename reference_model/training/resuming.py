@@ -81,6 +81,14 @@ def find_state(out: Path) -> Path | None:
     return next((folder for folder in found if (folder / "state.json").is_file()), None)
 
 
+def clear_leftovers(out: Path) -> None:
+    """Remove what killed runs have left beside a whole state: it is as large."""
+    new, current, old = (out / name for name in NAMES)
+    shutil.rmtree(new, ignore_errors=True)
+    if (current / "state.json").is_file():
+        shutil.rmtree(old, ignore_errors=True)
+
+
 def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> tuple[Spent, bool]:
     """How far the run is, and whether today's code is the one that wrote it.
 

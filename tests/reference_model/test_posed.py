@@ -247,6 +247,41 @@ def test_what_is_refused(
         opened.open(smoke(), 0, 0, "cpu").step(0)
 
 
+def test_a_broken_image_costs_no_step(source: Callable[..., PosedSource], tmp_path: Path) -> None:
+    """What was trained until then is written, the error says what it said, and with the image mended all goes on."""
+    from reference_model.checkpoint import hash_checkpoint, load_checkpoint
+    from reference_model.train import Run, train
+    from reference_model.training.schedule import Budget
+
+    def go(out: Path, odd: int | None) -> list[dict[str, object]]:
+        """The last scene breaks from so many reads on."""
+        scenes, lines = [make_scene(f"s{i}", 6) for i in range(3)], []
+
+        class Breaking(Counted):
+            def __getitem__(self, view: int) -> np.ndarray:
+                image = super().__getitem__(view)
+                return image[0] if odd is not None and self.reads > odd else image
+
+        scenes[2] = scenes[2]._replace(images=Breaking(scenes[2].images.images))  # type: ignore[attr-defined]
+        run = Run(out, Budget(steps=8), compiled=False)
+        train(posed_preset(), source(scenes, memory=0, threads=1), run, lines.append)
+        return lines
+
+    go(tmp_path / "whole", None)
+    with pytest.raises(ValueError, match=r"scene s2, view \d: an image of uint8"):
+        go(tmp_path / "run", 30)
+    steps = load_checkpoint(tmp_path / "run")[2]["steps"]
+    assert isinstance(steps, int) and 1 <= steps < 8
+    with pytest.raises(ValueError, match="scene s2"):  # at once: what lies there is not written again
+        go(tmp_path / "run", 0)
+    assert load_checkpoint(tmp_path / "run")[2]["steps"] == steps
+    assert {"resumed": steps} in go(tmp_path / "run", None)
+    assert hash_checkpoint(tmp_path / "run") == hash_checkpoint(tmp_path / "whole")
+    with pytest.raises(ValueError, match="scene s2"):
+        go(tmp_path / "first", 0)
+    assert list((tmp_path / "first").iterdir()) == []  # nothing had begun
+
+
 def test_a_posed_run_resumes_exactly(source: Callable[..., PosedSource], tmp_path: Path) -> None:
     """Stopped in the middle and gone on with, by a source that was opened anew."""
     from reference_model.checkpoint import load_checkpoint

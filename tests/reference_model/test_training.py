@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import nn
 
+from reference_model import checkpoint
 from reference_model.checkpoint import (
     find_checkpoint,
     hash_checkpoint,
@@ -28,9 +34,11 @@ from reference_model.optim import BatchedMuon
 from reference_model.recording import Loss, RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Sampling
 from reference_model.train import Run, build_loss, train
+from reference_model.training.claim import check_free, claim
 from reference_model.training.gradients import Gradients
 from reference_model.training.parallel import Team
 from reference_model.training.progress import Log, Spent, Step
+from reference_model.training.resuming import find_state, read_header
 from reference_model.training.schedule import Budget, learning_rate, stage_at
 from reference_model.training.settings import override
 from reference_model.training.steps import StepViews, Stream, WorldSource
@@ -300,6 +308,141 @@ def test_a_run_that_was_cut_off_goes_on_exactly(tmp_path: Path, worlds: WorldSou
     assert card["steps"] == 24 and card["flops"] == load_checkpoint(tmp_path / "whole")[2]["flops"]
     train(smoke(), worlds, Run(tmp_path / "parts", Budget(steps=24)), parts.append)
     assert parts[-1]["done"] == 24 and parts[-2].get("step") is None  # nothing is done twice
+
+
+class Killed(BaseException):
+    """As a process is killed: nothing is cleaned up."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, moment: int) -> list[str]:
+    """From the `moment`-th change of the disk on, nothing is written any more; what was, by name."""
+    made: list[str] = []
+
+    def count(owner: object, name: str) -> None:
+        change = getattr(owner, name)
+
+        def once(*words: object, **settings: object) -> object:
+            if len(made) == moment:
+                raise Killed(made[-1] if made else "at once")
+            made.append(name)
+            return change(*words, **settings)
+
+        monkeypatch.setattr(owner, name, once)
+
+    for owner, names in (
+        (Path, ("rename", "replace", "unlink", "rmdir", "write_text")),
+        (shutil, ("rmtree",)),
+        (checkpoint, ("save_file",)),
+    ):
+        for name in names:
+            count(owner, name)
+    return made
+
+
+def test_killed_at_any_moment_of_writing_a_run_goes_on_exactly(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each change of the disk in turn, at the first state and over an older one, and once more while it goes on:
+    every time the run ends as the one that nobody touched, and nothing of the killed ones is left.
+    """
+    preset = override(smoke(), ['train.stages=[{"image_size": 16, "scenes": 1, "share": 1}]'])
+    monkeypatch.setattr(WorldSource, "score", lambda *_: [{"references": 1.0}])
+
+    def go(out: Path) -> None:
+        train(preset, worlds, Run(out, Budget(steps=2), save_steps=1), lambda _: None)
+
+    go(tmp_path / "whole")
+    expected, moments = list_bytes(tmp_path / "whole"), 0
+    while True:
+        out = tmp_path / str(moments)
+        with monkeypatch.context() as patched:
+            made = kill_at(patched, moments)
+            try:
+                go(out)
+            except Killed:
+                pass
+            else:
+                break
+        before = find_state(out)
+        with monkeypatch.context() as patched, contextlib.suppress(Killed):
+            kill_at(patched, 5)
+            go(out)
+        assert before is None or find_state(out), f"the state is lost after {made}"
+        go(out)
+        assert list_bytes(out) == expected, f"killed after {made}"
+        moments += 1
+    assert moments > 20
+
+
+def list_bytes(out: Path) -> dict[str, bytes]:
+    """Of a run's folder, but for the seconds that it took, and the code, which someone may be editing."""
+    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
+    read = {name: path.read_bytes() for name, path in files.items()}
+    return {name: re.sub(rb'"(seconds|code_sha256)": [^,\n]+', b"", data) for name, data in read.items()}
+
+
+def test_one_run_at_a_time_is_at_a_folder(tmp_path: Path, worlds: WorldSource) -> None:
+    with claim(tmp_path / "run"):
+        with pytest.raises(ValueError, match=r"another run is training in .*run: wait for it, stop it, or give another"):
+            train(smoke(), worlds, Run(tmp_path / "run", Budget(steps=1)), lambda _: None)
+        with pytest.raises(ValueError, match="another run"):
+            check_free(tmp_path / "run")
+        check_free(tmp_path / "other")
+    assert list((tmp_path / "run").iterdir()) == [] and not (tmp_path / "other").exists()
+    check_free(tmp_path / "run")
+    train(smoke(), worlds, Run(tmp_path / "run", Budget(steps=1)), lambda _: None)
+    check_free(tmp_path / "run")
+
+
+def test_a_full_disk_leaves_what_was_there(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the state and of the weights; the half that was written makes room again."""
+    small = override(smoke(), ['train.stages=[{"image_size": 16, "scenes": 1, "share": 1}]'])
+    monkeypatch.setattr(WorldSource, "score", lambda *_: [])
+    for full in ("state", "model"):
+        out = tmp_path / full
+        train(small, worlds, Run(out, Budget(steps=1)), lambda _: None)
+        before = list_bytes(out)
+
+        def save(tensors: object, path: Path, full: str = full) -> None:
+            if path.name.startswith(full):
+                path.write_bytes(b"half")
+                raise SafetensorError("No space left on device")
+            save_file(tensors, path)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(checkpoint, "save_file", save)
+            with pytest.raises(OSError, match=rf"{full}-00001.safetensors: No space left on device"):
+                train(small, worlds, Run(out, Budget(steps=2)), lambda _: None)
+        after = list_bytes(out)
+        assert after.keys() == before.keys()
+        assert all(after[name] == before[name] for name in before if name.startswith("state") is (full == "state"))
+        assert read_header(out / "state", small, worlds.describe())[0].steps == (1 if full == "state" else 2)
+        train(small, worlds, Run(out, Budget(steps=2)), lambda _: None)
+        assert load_checkpoint(out)[2]["steps"] == 2 and "held_out_psnr" in load_checkpoint(out)[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("state.json", b"{", r"state\.json is not what a run wrote .*delete .*state to begin anew"),
+        ("state.json", b'{"steps": 3}', r"state\.json is not what a run wrote \('seconds'\)"),
+        ("state-00001-of-00001.safetensors", b"cut", r"state-00001-of-00001\.safetensors: .*it was cut off or changed"),
+        ("state-00001-of-00001.safetensors", None, "0 of 1 weight files are there"),
+    ],
+)
+def test_a_state_that_was_changed_is_named(
+    tmp_path: Path, worlds: WorldSource, name: str, data: bytes | None, message: str
+) -> None:
+    train(smoke(), worlds, Run(tmp_path, Budget(steps=1)), lambda _: None)
+    path = tmp_path / "state" / name
+    if data is None:
+        path.unlink()
+    else:
+        path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        train(smoke(), worlds, Run(tmp_path, Budget(steps=2)), lambda _: None)
 
 
 class Asked:
