@@ -1,7 +1,7 @@
 """Whether a result says what its rows say. A table of numbers that somebody typed is worth nothing.
 
-The rows lie beside the result (`scores/<convention>.parquet`) and say which code, weights and masks they were made with,
-so its means are made again from them, which takes milliseconds. What it says of protocol, convention and model is
+The rows lie beside the result (`scores/<convention>.parquet`) and say which code, weights and masks made them, so its
+means are made again from them, which takes milliseconds. What it says of protocol, convention and model is
 compared with run.json, and what it was made from with the manifests of the predictions and with the hashes that the
 protocol froze. This finds a result that was edited, or that is left from other scores or predictions. It is no
 signature: rows can be forged too, and are found out by scoring the predictions again.
@@ -22,15 +22,8 @@ from kaleido_bench.items import plan_items
 from kaleido_bench.predictions import Run, load_prediction_record, load_run_protocol
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
-from kaleido_bench.score.results import (
-    Result,
-    describe_model,
-    describe_protocol,
-    list_notes,
-    load_result,
-    reduce_scores,
-    result_path,
-)
+from kaleido_bench.score.building import describe_model, describe_protocol, list_notes, reduce_scores
+from kaleido_bench.score.results import Result, load_result, result_path
 from kaleido_bench.score.rows import Made, Row, read_made, read_rows
 
 TOLERANCE = 1e-9

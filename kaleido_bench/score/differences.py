@@ -18,8 +18,8 @@ from kaleido_bench.conventions import FOREGROUND_METRICS, PSNR_METRICS, Conventi
 from kaleido_bench.items import select_items
 from kaleido_bench.predictions import Run
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
+from kaleido_bench.score.building import build_psnr_rule
 from kaleido_bench.score.metrics import Networks, build_scorers
-from kaleido_bench.score.results import build_psnr_rule
 from kaleido_bench.score.rows import Row
 from kaleido_bench.score.scoring import Report, rescore_run
 from kaleido_bench.score.statistics import choose_scales, keep_chosen, reduce_rows

@@ -8,27 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple, cast
+from typing import Annotated, Literal, cast
 
 from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
 
 from kaleido_bench.atomic import update_bytes_atomic
-from kaleido_bench.conventions import CapInfinite, Convention, ExcludeInfinite, fill_unset, list_caveats
 from kaleido_bench.errors import BenchError
-from kaleido_bench.items import Deviations, WorkItem, plan_items
-from kaleido_bench.predictions import Run, RunRecord
-from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
-from kaleido_bench.records import Record, Sha256, canonical_json, parse_json_record, read_bytes, sha256_hex
-from kaleido_bench.score.rows import DIGITS, Row, Scores
+from kaleido_bench.predictions import Run
+from kaleido_bench.records import Record, Sha256, parse_json_record, read_bytes
 from kaleido_bench.score.statistics import (
-    PsnrRule,
     Targets,
-    choose_scales,
-    keep_chosen,
-    reduce_rows,
-    reduce_samples,
 )
 
 RESULT_VERSION = 1
@@ -209,102 +200,6 @@ class Result(Record):
     )
 
 
-def build_result(
-    record: RunRecord, loaded: LoadedProtocol, convention: Convention, deviations: Deviations, scores: Scores
-) -> Result:
-    """Make the result of a run from its scores. Pure.
-
-    Args:
-        record: the run's run.json.
-        deviations: what the scores were selected by.
-    """
-    deterministic = record.adapter.deterministic
-    planned = plan_items(loaded, deterministic=deterministic)
-    complete = not scores.missing
-    metrics = _describe_metrics(loaded, convention, scores)
-    reduced = reduce_scores(scores.rows, loaded, convention, metrics, complete=complete)
-    partial = {item.key for item in scores.selected} != {item.key for item in planned}
-    return Result(
-        schema_version=RESULT_VERSION,
-        protocol=describe_protocol(loaded),
-        convention=ConventionReference(name=convention.name, hash=convention.hash),
-        model=describe_model(record),
-        samples=1 if deterministic else deviations.samples or loaded.protocol.samples,
-        metrics=metrics,
-        counts=_count(planned, scores),
-        complete=complete,
-        partial=partial,
-        partial_reasons=_explain_partial(deviations) if partial else (),
-        missing_items=scores.missing[:MISSING_LISTED],
-        means=reduced.means,
-        scenes=reduced.scenes,
-        scale_sweep=reduced.scale_sweep,
-        psnr_cap=fill_unset(convention).view_psnr_cap,
-        psnr_views_at_cap=reduced.psnr_views_at_cap,
-        scorer_version=scores.made.scorer_version,
-        digits=DIGITS,
-        predictions_sha256=sha256_hex(canonical_json(scores.predictions)),
-        truths_sha256=sha256_hex(canonical_json(scores.truths)),
-        masks_sha256=scores.made.masks_sha256,
-        psnr_views_excluded=reduced.psnr_views_excluded,
-        notes=list_notes(record, loaded, convention),
-        deterministic=deterministic and loaded.protocol.samples > 1,
-        sample_means=reduced.sample_means,
-    )
-
-
-class Reduced(NamedTuple):
-    """The part of a result that follows from its rows alone."""
-
-    means: tuple[MeanRecord, ...]
-    scenes: tuple[SceneMeanRecord, ...]
-    sample_means: tuple[SampleMeanRecord, ...]
-    scale_sweep: ScaleSweep | None
-    psnr_views_at_cap: int
-    psnr_views_excluded: int
-
-
-def reduce_scores(
-    rows: Sequence[Row],
-    loaded: LoadedProtocol,
-    convention: Convention,
-    metrics: Sequence[MetricRecord],
-    *,
-    complete: bool,
-) -> Reduced:
-    """Rows to means. Pure. What is not complete has none."""
-    filled = fill_unset(convention)
-    rule, cap = build_psnr_rule(filled), filled.view_psnr_cap
-    counted, sweep = _apply_sweep(loaded, rows)
-    psnr = [row.value for row in counted if row.metric == "psnr"]
-    chosen = counted if complete else counted[:0]
-    label_of, labels = {case.id: loaded.reference_label(case) for case in loaded.cases}, loaded.reference_labels
-    scored = {metric.name: metric.higher_is_better for metric in metrics if metric.status == "scored"}
-    reduction = filled.reduction or "view>scene>protocol"
-    means = reduce_rows(chosen, label_of=label_of, labels=labels, metrics=list(scored), reduction=reduction, psnr=rule)
-    samples = reduce_samples(
-        chosen, label_of=label_of, labels=labels, higher_is_better=scored, reduction=reduction, psnr=rule
-    )
-    return Reduced(
-        means=tuple(MeanRecord(**mean._asdict()) for mean in means.protocol),
-        scenes=tuple(SceneMeanRecord(**mean._asdict()) for mean in means.scenes),
-        sample_means=tuple(SampleMeanRecord(**mean._asdict()) for mean in samples),
-        scale_sweep=sweep if complete else None,
-        psnr_views_at_cap=sum(cap is not None and value >= cap for value in psnr),
-        psnr_views_excluded=psnr.count(math.inf) if rule.exclude_infinite and not rule.pooled else 0,
-    )
-
-
-def build_psnr_rule(convention: Convention) -> PsnrRule:
-    """How a convention with nothing unset reduces PSNR."""
-    policy = convention.infinite_psnr
-    return PsnrRule(
-        pooled=convention.psnr.aggregation == "pooled",
-        cap=policy.decibels if isinstance(policy, CapInfinite) else math.inf,
-        exclude_infinite=isinstance(policy, ExcludeInfinite),
-    )
-
-
 def result_path(run: Run, convention: str) -> Path:
     """Where a run's result is: `result.json`, or `scores/<convention>.json` under another than its protocol's."""
     return run.result if convention == run.record.convention else run.scores(convention).with_suffix(".json")
@@ -358,103 +253,3 @@ def _render(value: JsonValue) -> str:
 
 def _compact(value: JsonValue) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _apply_sweep(loaded: LoadedProtocol, rows: Sequence[Row]) -> tuple[Sequence[Row], ScaleSweep | None]:
-    """The rows that count, and the record of an oracle sweep where the protocol has one."""
-    cameras = loaded.protocol.cameras
-    if not isinstance(cameras, ScaleSweepCameras):
-        return rows, None
-    chosen = choose_scales(rows, cameras.scales)
-    sweep = ScaleSweep(
-        rule="best mean PSNR per case and sample, chosen with the ground truth",
-        scales=cameras.scales,
-        chosen=tuple(OracleScale(**choice._asdict()) for choice in chosen),
-    )
-    return keep_chosen(rows, chosen), sweep
-
-
-def describe_protocol(loaded: LoadedProtocol) -> ProtocolReference:
-    """The question, as a result says it."""
-    protocol = loaded.protocol
-    return ProtocolReference(
-        name=protocol.name,
-        version=protocol.version,
-        hash=loaded.hash,
-        title=protocol.title,
-        targets=protocol.targets,
-        reference_labels=loaded.reference_labels,
-        scenes=len({case.scene for case in loaded.cases}),
-        cases=len(loaded.cases),
-        target_views=sum(len(case.targets) for case in loaded.cases),
-        leaked_targets=sum(len(set(case.targets) & set(case.references)) for case in loaded.cases),
-    )
-
-
-def describe_model(record: RunRecord) -> ModelCard:
-    """Who answered, as a result says it. What a method costs is in efficiency.json."""
-    card = {key: getattr(record.adapter, key) for key in ModelCard.model_fields if key not in ("model", "fingerprint")}
-    return ModelCard(model=record.model, fingerprint=record.fingerprint, **card)
-
-
-def _describe_metrics(loaded: LoadedProtocol, convention: Convention, scores: Scores) -> tuple[MetricRecord, ...]:
-    optional = loaded.protocol.optional_metrics
-    return tuple(
-        MetricRecord(
-            name=name,
-            higher_is_better=convention.metrics[name].higher_is_better,
-            optional=name in optional,
-            status=_find_status(name, scores),
-            weights=scores.weights_missing.get(name) or scores.weights.get(name),
-        )
-        for name in (*loaded.protocol.metrics, *optional)
-        if name in convention.metrics
-    )
-
-
-def _find_status(metric: str, scores: Scores) -> MetricStatus:
-    if metric in scores.weights_missing:
-        return "weights missing"
-    return "no masks" if metric in scores.masks_missing else "scored"
-
-
-def list_notes(record: RunRecord, loaded: LoadedProtocol, convention: Convention) -> tuple[str, ...]:
-    """What is said beside every number: what the convention leaves unset, what it does not define, and that the model
-    has seen the data set.
-    """
-    asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
-    undefined = [f"{convention.name}: {name} is not defined by it" for name in asked if name not in convention.metrics]
-    data_set = loaded.protocol.dataset.name
-    seen = data_set in (record.adapter.training_data or ())
-    trained = [f"{record.model}: trained on {data_set}, this protocol's data set: not zero-shot"] if seen else []
-    return (*list_caveats(convention), *undefined, *trained)
-
-
-def _count(planned: Sequence[WorkItem], scores: Scores) -> Counts:
-    found = [item for item in scores.selected if item.key in scores.predictions]
-
-    def count_views(items: Iterable[WorkItem]) -> int:
-        return sum(len(item.case.targets) for item in items)
-
-    return Counts(
-        items_in_protocol=len(planned),
-        items_expected=len(scores.selected),
-        items_found=len(found),
-        views_in_protocol=count_views(planned),
-        views_expected=count_views(scores.selected),
-        views_found=count_views(found),
-    )
-
-
-def _explain_partial(deviations: Deviations) -> tuple[str, ...]:
-    """Why a result is partial, in the words of the command line."""
-    reasons: list[str] = []
-    if deviations.limit is not None:
-        reasons.append(f"--limit {deviations.limit}")
-    if deviations.scenes is not None:
-        reasons.append(f"--scenes {','.join(deviations.scenes)}")
-    if deviations.reference_counts is not None:
-        reasons.append(f"--references {','.join(map(str, deviations.reference_counts))}")
-    if deviations.samples is not None:
-        reasons.append(f"--samples {deviations.samples}")
-    return tuple(reasons)

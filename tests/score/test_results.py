@@ -12,7 +12,8 @@ from kaleido_bench.conventions import Convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.items import Deviations, plan_items
 from kaleido_bench.predictions import open_run, write_prediction
-from kaleido_bench.score.results import build_result, load_result, render_result, result_path, write_result
+from kaleido_bench.score.building import build_result
+from kaleido_bench.score.results import load_result, render_result, result_path, write_result
 from tests.score.desk import CONVENTION, Desk, noise, set_up
 
 
