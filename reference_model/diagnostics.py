@@ -10,7 +10,8 @@ files: where it is not installed, the third form draws them elsewhere.
 
 The paper reports massive activations: few, sudden at a middle layer, larger with training and with resolution, much
 smaller with register tokens. The report takes the residual stream after each block, by kind of token: the largest
-magnitude and the median, over held-out worlds.
+magnitude and the median, over held-out worlds. A giant in a few tokens is not one that every token has in the same
+channel, which a norm takes for a constant: the share of tokens with one, and the channels they are in, tell them apart.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido, Views
 from reference_model.training.sharding import gather
 
+GIANT = 100.0  # times the median magnitude, from which on a value counts as one
 LEVEL = 0.7  # the noise level of the report: targets are mostly noise, as where sampling spends its steps
 
 
@@ -49,6 +51,8 @@ class Magnitude(NamedTuple):
     kind: str
     largest: float
     median: float
+    tokens: float  # share of them that hold a value above GIANT times the median
+    channels: int  # that hold one in any token
 
 
 class Overflow(NamedTuple):
@@ -159,6 +163,13 @@ def split_kinds(
     return {kind: part for kind, part in parts.items() if part.numel()}
 
 
+def measure_giants(size: Float[Tensor, "b v n d"]) -> tuple[float, float, float, int]:
+    """What follows the kind in a Magnitude."""
+    median = size.median()
+    giant = size > GIANT * median
+    return size.max().item(), median.item(), giant.any(-1).float().mean().item(), int(giant.flatten(0, -2).any(0).sum())
+
+
 def measure_activations(model: Kaleido, references: int, call: Callable[[], object]) -> list[Magnitude]:
     """The residual stream after every block while `call` runs `model.forward` with so many references."""
     rows: list[Magnitude] = []
@@ -168,8 +179,7 @@ def measure_activations(model: Kaleido, references: int, call: Callable[[], obje
             output[0].detach(), name, references, model.config.registers, encoded=len(model.encoder) > 0
         )
         for kind, part in kinds.items():
-            size = part.float().abs()
-            rows.append(Magnitude(name, kind, size.max().item(), size.median().item()))
+            rows.append(Magnitude(name, kind, *measure_giants(part.float().abs())))
 
     with hook_layers(model, Block, look):
         call()
@@ -289,7 +299,10 @@ def print_report(name: str, report: dict[int, list[Magnitude]], overflows: dict[
         for kind in {row.kind: None for row in rows}:
             worst = max((row for row in rows if row.kind == kind), key=lambda row: row.largest)
             times = f"{worst.largest / max(worst.median, 1e-9):.0f} times its median"
-            print(f"{name} at {size} px, {kind}: largest {worst.largest:.4g} after {worst.layer}, {times}")  # noqa: T201
+            giants = (
+                f"{100 * worst.tokens:.3g} % of tokens with more than {GIANT:g} times, in {worst.channels} channels"
+            )
+            print(f"{name} at {size} px, {kind}: largest {worst.largest:.4g} after {worst.layer}, {times}; {giants}")  # noqa: T201
     for size, overflow in overflows.items():
         print(f"{name} at {size} px: {overflow}")  # noqa: T201
 

@@ -70,6 +70,8 @@ def test_magnitudes_are_told_apart_by_kind_of_token(layout: str) -> None:
     expected = {"target", "register"} | ({"reference"} if layout == "decoder-only" else set())
     assert set(last) == expected
     assert last["register"].largest == 1e6
+    assert (last["register"].tokens, last["register"].channels) == (0.5, 1)  # one of two registers a view
+    assert last["target"].tokens == 0 == last["target"].channels
     assert all(row.largest < 1e4 for row in rows if row is not last["register"])
     assert all(0 < row.median < row.largest for row in rows)
 
