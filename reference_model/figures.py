@@ -68,12 +68,14 @@ def draw_figures(folder: Path) -> list[Path]:
 
 def plot_layers(axis: Axes, rows: list[dict[str, Any]]) -> None:
     """The largest magnitude and the median after each block, by kind of token."""
+    from matplotlib.ticker import MaxNLocator
+
     for kind, colour in COLOURS.items():
         own = [row for row in rows if row["kind"] == kind]
         places = [i + 1 for i in range(len(own))]
         axis.plot(places, [row["largest"] for row in own], color=colour, marker="o", ms=3, label=f"{kind}, max")
         axis.plot(places, [row["median"] for row in own], color=colour, ls="--", lw=1, label=f"{kind}, median")
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("after block", fontsize=8)
 
 
