@@ -177,7 +177,7 @@ def plot_attention(report: AttentionReport) -> Figure:
             heat = np.sqrt(view[: side**2].reshape(side, side) / max(top, 1e-12))
             axis.imshow(np.full_like(heat, 0.75), cmap="Reds", alpha=heat, extent=(-0.5, size - 0.5, size - 0.5, -0.5),
                         vmin=0, vmax=1)  # fmt: skip
-            kept = f", {100 * view[side**2 :].sum():.0f} % registers" if len(view) > side**2 else ""
+            kept = f" (registers {100 * view[side**2 :].sum():.0f})" if len(view) > side**2 else ""
             axis.set_xlabel(f"{100 * view.sum():.0f} %{kept}", fontsize=7.5, labelpad=1)
         line[0].set_ylabel(name_layer(layer), fontsize=8)
     figure.suptitle(
