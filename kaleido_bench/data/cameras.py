@@ -74,7 +74,7 @@ class NormalisedCameras(NamedTuple):
     targets: Cameras
 
 
-# ------------------------------------------------------------------------------------------------------- building
+# Building
 
 
 def build_camera(c2w: ArrayLike, K: ArrayLike, width: int, height: int, *, where: object) -> Camera:
@@ -92,12 +92,9 @@ def build_camera(c2w: ArrayLike, K: ArrayLike, width: int, height: int, *, where
             0 0 0 1, a focal length that is not positive, a K that is no pinhole, an empty image.
     """
     pose, intrinsics = _read_matrix(c2w, (4, 4), "c2w", where), _read_matrix(K, (3, 3), "K", where)
-    _check_pose(pose, where)
-    _check_intrinsics(intrinsics, where)
-    if width < 1 or height < 1:
-        raise BenchError(
-            where, f"an image of {width} x {height} pixels", expected="at least 1 x 1", fix="Check w and h."
-        )
+    fault = _find_fault(pose, intrinsics, (width, height))
+    if fault is not None:
+        raise BenchError(where, fault.found, expected=fault.expected, fix=fault.fix)
     return _freeze(pose, intrinsics, int(width), int(height))
 
 
@@ -186,50 +183,39 @@ def _read_matrix(
     return matrix
 
 
-def _check_pose(c2w: Float64[np.ndarray, "4 4"], where: object) -> None:
-    if not np.allclose(c2w[3], [0, 0, 0, 1], rtol=0, atol=1e-8):
-        raise BenchError(
-            where,
-            f"the last row of c2w is {c2w[3].tolist()}",
-            expected="0 0 0 1",
-            fix="Check whether the matrix is transposed.",
-        )
-    rotation = c2w[:3, :3]
+class _Fault(NamedTuple):
+    found: str
+    expected: str
+    fix: str
+
+
+def _find_fault(
+    pose: Float64[np.ndarray, "4 4"], K: Float64[np.ndarray, "3 3"], size: tuple[int, int]
+) -> _Fault | None:
+    """What keeps finite matrices and a size from being a camera; the first thing."""
+    if not np.allclose(pose[3], [0, 0, 0, 1], rtol=0, atol=1e-8):
+        found = f"the last row of c2w is {pose[3].tolist()}"
+        return _Fault(found, "0 0 0 1", "Check whether the matrix is transposed.")
+    rotation = pose[:3, :3]
     error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
     if error > RIGID_TOLERANCE:
-        raise BenchError(
-            where,
-            f"the rotation of c2w is not rigid, |R R^T - I| = {error:.2g}",
-            expected=f"at most {RIGID_TOLERANCE:g}",
-            fix="Remove scale and shear from the matrix.",
-        )
+        found = f"the rotation of c2w is not rigid, |R R^T - I| = {error:.2g}"
+        return _Fault(found, f"at most {RIGID_TOLERANCE:g}", "Remove scale and shear from the matrix.")
     if np.linalg.det(rotation) < 0:
-        raise BenchError(
-            where,
-            "the rotation of c2w is left-handed (determinant -1)",
-            expected="determinant +1",
-            fix="One axis is mirrored: check the source's axis convention.",
-        )
-
-
-def _check_intrinsics(K: Float64[np.ndarray, "3 3"], where: object) -> None:
+        found = "the rotation of c2w is left-handed (determinant -1)"
+        return _Fault(found, "determinant +1", "One axis is mirrored: check the source's axis convention.")
     if K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise BenchError(
-            where,
-            f"focal lengths {K[0, 0]:g}, {K[1, 1]:g}",
-            expected="positive, in pixels",
-            fix="Correct the intrinsics.",
-        )
+        found = f"focal lengths {K[0, 0]:g}, {K[1, 1]:g}"
+        return _Fault(found, "positive, in pixels", "Correct the intrinsics.")
     if not np.allclose(K[2], [0, 0, 1], rtol=0, atol=1e-8) or abs(K[1, 0]) > 1e-8:
-        raise BenchError(
-            where,
-            f"K is {K.tolist()}",
-            expected="[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]",
-            fix="Check whether the matrix is transposed or not divided by its last element.",
-        )
+        fix = "Check whether the matrix is transposed or not divided by its last element."
+        return _Fault(f"K is {K.tolist()}", "[[fx, skew, cx], [0, fy, cy], [0, 0, 1]]", fix)
+    if min(size) < 1:
+        return _Fault(f"an image of {size[0]} x {size[1]} pixels", "at least 1 x 1", "Check w and h.")
+    return None
 
 
-# ------------------------------------------------------------------------------------------------------- geometry
+# Geometry
 
 
 def invert_rigid(c2w: Float64[np.ndarray, "*batch 4 4"]) -> Float64[np.ndarray, "*batch 4 4"]:
@@ -267,7 +253,7 @@ def crop_camera(camera: Camera, left: int, top: int, width: int, height: int) ->
     return _freeze(camera.c2w, shift @ camera.K, width, height)
 
 
-# ------------------------------------------------------------------------------------------- other conventions
+# Other conventions
 
 
 def c2w_from_opengl(c2w: Float64[np.ndarray, "*batch 4 4"]) -> Float64[np.ndarray, "*batch 4 4"]:
@@ -342,7 +328,7 @@ def camera_from_pytorch3d(
     return build_camera(invert_rigid(w2c), K, width, height, where=where)
 
 
-# ------------------------------------------------------------------------------------------------- normalisation
+# Normalisation
 
 
 class Similarity(NamedTuple):
