@@ -17,7 +17,6 @@ neighbour: 1 to 20 over many scenes, 1 to 50 and 1 to 100 over those that have a
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +26,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from build_real import NOTES, ROOT, SQUARE_CROP, usable_views  # noqa: E402
-from builders.at_hand import choose_at_hand  # noqa: E402
+from builders.at_hand import choose_at_hand, run_builder  # noqa: E402
 
-from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
+from kaleido_bench.authoring import FrozenProtocol  # noqa: E402
 from kaleido_bench.cases import Case  # noqa: E402
 from kaleido_bench.data.readers import resolve_root  # noqa: E402
 from kaleido_bench.data.scenes import Scene  # noqa: E402
@@ -146,14 +145,12 @@ def draft_curve(curve: Curve) -> Draft:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and writes the files."""
-    parser = argparse.ArgumentParser(description="Write protocols/kbench/*.yaml and their indices.")
-    parser.add_argument("data_dir", type=Path, help="the folder with scenes/ in it")
-    parser.add_argument("--out", type=Path, default=HERE, help="the folder of protocols")
-    options = parser.parse_args(arguments)
-    for curve in CURVES:
-        frozen = freeze_curve(curve, options.data_dir)
-        write_protocol(options.out, frozen)
-        print(f"{options.out / frozen.yaml_path}: {frozen.index_bytes.count(b'targets')} cases")
+    run_builder(
+        arguments,
+        description="Write protocols/kbench/*.yaml and their indices.",
+        out=HERE,
+        freeze=lambda data_dir: (freeze_curve(curve, data_dir) for curve in CURVES),
+    )
 
 
 if __name__ == "__main__":

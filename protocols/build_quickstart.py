@@ -9,7 +9,6 @@ that order.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +16,9 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from builders.at_hand import choose_at_hand  # noqa: E402
+from builders.at_hand import choose_at_hand, run_builder  # noqa: E402
 
-from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
+from kaleido_bench.authoring import FrozenProtocol  # noqa: E402
 from kaleido_bench.cases import Case  # noqa: E402
 from kaleido_bench.data.readers import build_reader  # noqa: E402
 from kaleido_bench.data.scenes import Scene  # noqa: E402
@@ -81,13 +80,13 @@ QUICKSTART = Draft(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and writes the files."""
-    parser = argparse.ArgumentParser(description="Write protocols/quickstart.yaml and its index.")
-    parser.add_argument("scenes_dir", type=Path, nargs="?", default=SCENES, help="the folder of embedded scenes")
-    parser.add_argument("--out", type=Path, default=HERE, help="the folder of protocols")
-    options = parser.parse_args(arguments)
-    frozen = freeze_quickstart(options.scenes_dir)
-    write_protocol(options.out, frozen)
-    print(f"{options.out / frozen.yaml_path}: {frozen.index_bytes.count(b'targets')} cases")
+    run_builder(
+        arguments,
+        description="Write protocols/quickstart.yaml and its index.",
+        out=HERE,
+        freeze=lambda scenes_dir: [freeze_quickstart(scenes_dir)],
+        scenes=SCENES,
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ How views are chosen (kaleido_bench/splits.py has the functions):
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,9 +28,9 @@ from typing import NamedTuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from builders.at_hand import choose_at_hand  # noqa: E402
+from builders.at_hand import choose_at_hand, run_builder  # noqa: E402
 
-from kaleido_bench.authoring import FrozenProtocol, write_protocol  # noqa: E402
+from kaleido_bench.authoring import FrozenProtocol  # noqa: E402
 from kaleido_bench.cases import Case  # noqa: E402
 from kaleido_bench.data.readers import resolve_root  # noqa: E402
 from kaleido_bench.data.scenes import Scene  # noqa: E402
@@ -339,14 +338,12 @@ def draft_plan(plan: Plan) -> Draft:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parses the command line and writes the files."""
-    parser = argparse.ArgumentParser(description="Write protocols/real/*.yaml and their indices.")
-    parser.add_argument("data_dir", type=Path, help="the folder with scenes/ in it")
-    parser.add_argument("--out", type=Path, default=HERE, help="the folder of protocols")
-    options = parser.parse_args(arguments)
-    for plan in PLANS:
-        frozen = freeze_plan(plan, options.data_dir)
-        write_protocol(options.out, frozen)
-        print(f"{options.out / frozen.yaml_path}: {frozen.index_bytes.count(b'targets')} cases")
+    run_builder(
+        arguments,
+        description="Write protocols/real/*.yaml and their indices.",
+        out=HERE,
+        freeze=lambda data_dir: (freeze_plan(plan, data_dir) for plan in PLANS),
+    )
 
 
 if __name__ == "__main__":

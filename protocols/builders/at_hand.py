@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import argparse
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, pin_views
+from kaleido_bench.authoring import FrozenProtocol, freeze_protocol, pin_views, write_protocol
 from kaleido_bench.cases import Case
 from kaleido_bench.data.readers import build_reader
 from kaleido_bench.data.scenes import Pin, Scene
@@ -47,3 +48,29 @@ def choose_at_hand(
         pins[name] = pin_views(scene, cases, masks=masks)
     cameras = sha256_hex(b"".join((root / name / "transforms.json").read_bytes() for name in names))
     return Chosen(tuple(cases), pins, f"transforms.json sha256 {cameras[:16]}")
+
+
+def run_builder(
+    arguments: Sequence[str] | None,
+    *,
+    description: str,
+    out: Path,
+    freeze: Callable[[Path], Iterable[FrozenProtocol]],
+    scenes: Path | None = None,
+) -> None:
+    """The command line of a script: write what it freezes.
+
+    Args:
+        arguments: its words; None: those it was called with.
+        description: of the script.
+        out: the folder of protocols, where no other is named.
+        freeze: the protocols, from the folder of the data.
+        scenes: that folder where no other is named; None: it must be.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("data_dir", type=Path, nargs="?" if scenes else None, default=scenes, help="where scenes are")
+    parser.add_argument("--out", type=Path, default=out, help="the folder of protocols")
+    options = parser.parse_args(arguments)
+    for frozen in freeze(options.data_dir):
+        write_protocol(options.out, frozen)
+        print(f"{options.out / frozen.yaml_path}: {frozen.index_bytes.count(b'targets')} cases")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-
-from pydantic import JsonValue
 
 from kaleido_bench.authoring import FrozenProtocol, freeze_protocol
 from kaleido_bench.cases import Case, default_case_id
@@ -77,17 +76,8 @@ def freeze_draft(draft: Draft) -> FrozenProtocol:
     return freeze_protocol(fields, draft.cases, {}, header=HEADER, compact=True, index_name=draft.index_of)
 
 
-def prepare(
-    width: int | None,
-    height: int | None = None,
-    *,
-    fit: str = "cover-crop",
-    filter: str = "lanczos",
-    background: str = "none",
-    alpha: str = "drop",
-) -> dict[str, JsonValue]:
-    """A preparation; by default what pixelSplat and its successors do: Pillow's Lanczos, then the central crop."""
-    return describe_preparation(width, height, fit=fit, filter=filter, background=background, alpha=alpha)
+prepare = partial(describe_preparation, background="none", alpha="drop")
+"""A preparation; by default what pixelSplat and its successors do: Pillow's Lanczos, then the central crop."""
 
 
 def load_json(path: Path) -> object:
