@@ -45,6 +45,7 @@ from reference_model.training.gradients import Accumulator, Gradients
 from reference_model.training.parallel import Team, join_team, speaks
 from reference_model.training.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
 from reference_model.training.resuming import (
+    Begun,
     Trained,
     clear_leftovers,
     find_state,
@@ -161,6 +162,8 @@ class Loop:
         self.pieces = team.take_pieces(preset.train.pieces)
         self.streams: list[Stream] = []
         self.opened = -1
+        self.code_sha256 = hash_code()
+        self.initial_sha256 = hash_checkpoint(find_checkpoint(run.initial)) if run.initial else None  # or as resumed
 
     def step(self, step: int, progress: float, views: list[StepViews]) -> Step:
         """The step of this number, when so much of the budget has passed, on what `fetch` gave for it."""
@@ -271,8 +274,14 @@ def resume(loop: Loop, run: Run, report: Report) -> Log:
     if run.tensorboard and team.rank == 0:
         report = write_to_tensorboard(str(run.out / "tensorboard"), report)
     if state := find_state(run.out):
-        spent, same_code = read_header(state, loop.preset, loop.source.describe())
+        begun = read_header(state, loop.preset, loop.source.describe())
+        if loop.initial_sha256 and not begun.initial_sha256:
+            raise ValueError(
+                f"{run.out} holds a run that began without --init. Give another --out, or leave --init out"
+            )
         read_state(state, trained)
+        spent, loop.initial_sha256 = begun.spent, begun.initial_sha256
+        same_code = begun.code_sha256 == loop.code_sha256
         report({"resumed": spent.steps, **({} if same_code else {"note": "the code has changed since"})})
     prepare_blocks(trained.model, loop.preset, compiled=run.compiled and team.device != "cpu")
     report({"parameters": count_parameters(trained.model), "device": run.device, "processes": team.size,
@@ -313,7 +322,8 @@ def save(loop: Loop, run: Run, spent: Spent) -> None:
     if run.resumable:
         tensors = gather(name_tensors(loop.trained))
         if loop.team.rank == 0:
-            write_state(run.out, tensors, loop.preset, loop.source.describe(), spent)
+            begun = Begun(spent, loop.code_sha256, loop.initial_sha256)
+            write_state(run.out, tensors, loop.preset, loop.source.describe(), begun)
         else:
             deque(tensors, maxlen=0)
     save_weights(loop, run, spent)
@@ -323,22 +333,22 @@ def save_weights(loop: Loop, run: Run, spent: Spent) -> None:
     """Write the averaged weights with their card, not scored yet; all processes together."""
     weights = ((name, tensor.to(torch.bfloat16)) for name, tensor in gather_weights(loop.trained.averaged))
     if loop.team.rank == 0:
-        card = {**loop.source.describe(), **describe_run(run, loop.team, spent)}
+        card = {**loop.source.describe(), **describe_run(loop, run, spent)}
         write_checkpoint(run.out, weights, loop.preset, card)
     else:
         deque(weights, maxlen=0)
 
 
-def describe_run(run: Run, team: Team, spent: Spent) -> dict[str, object]:
+def describe_run(loop: Loop, run: Run, spent: Spent) -> dict[str, object]:
     """What made the weights, for their card."""
     return {
         **spent._asdict(),
         "budget": {name: value for name, value in dataclasses.asdict(run.budget).items() if value is not None},
-        "device": "cpu" if team.device == "cpu" else torch.cuda.get_device_name(),
-        "processes": team.size,
+        "device": "cpu" if loop.team.device == "cpu" else torch.cuda.get_device_name(),
+        "processes": loop.team.size,
         "torch": torch.__version__,
-        "code_sha256": hash_code(),
-        "initial_sha256": hash_checkpoint(find_checkpoint(run.initial)) if run.initial else None,
+        "code_sha256": loop.code_sha256,
+        "initial_sha256": loop.initial_sha256,
     }
 
 

@@ -147,7 +147,7 @@ def find_begun(out: Path, preset: Preset, source: WorldSource | PosedSource) -> 
     if state is None:
         return None
     try:
-        return read_header(state, preset, source.describe())[0].steps
+        return read_header(state, preset, source.describe()).spent.steps
     except (ValueError, KeyError) as error:
         raise BenchError(
             "--out", str(error), expected="a run of the same preset on the same data", fix="Name another folder."

@@ -25,6 +25,14 @@ NAMES = ("state.new", "state", "state.old")
 """Below OUT: a state that is being written, the newest whole one, and the one before it until that one lies there."""
 
 
+class Begun(NamedTuple):
+    """What a state says of its run. `initial_sha256`: of the weights that it began with; None: of none."""
+
+    spent: Spent
+    code_sha256: str
+    initial_sha256: str | None
+
+
 class Trained(NamedTuple):
     """What changes from step to step."""
 
@@ -53,7 +61,7 @@ def name_tensors(trained: Trained) -> Iterator[tuple[str, Tensor]]:
 
 
 def write_state(
-    out: Path, tensors: Iterable[tuple[str, Tensor]], preset: Preset, source: dict[str, object], spent: Spent
+    out: Path, tensors: Iterable[tuple[str, Tensor]], preset: Preset, source: dict[str, object], begun: Begun
 ) -> None:
     """Write OUT/state anew. What was there before stays until the new one is whole.
 
@@ -63,7 +71,8 @@ def write_state(
     shutil.rmtree(new, ignore_errors=True)
     try:
         write_shards(new, "state", tensors)
-        header = {"preset": to_json(preset), "source": source, "code_sha256": hash_code(), **spent._asdict()}
+        told = {"code_sha256": begun.code_sha256, "initial_sha256": begun.initial_sha256, **begun.spent._asdict()}
+        header = {"preset": to_json(preset), "source": source, **told}
         (new / "state.json").write_text(json.dumps(header, indent=2) + "\n")
     except OSError:
         shutil.rmtree(new, ignore_errors=True)  # what is full is not left fuller
@@ -89,8 +98,8 @@ def clear_leftovers(out: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> tuple[Spent, bool]:
-    """How far the run is, and whether today's code is the one that wrote it.
+def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> Begun:
+    """How far the run is, by which code, and from what.
 
     Raises ValueError when it is a run of another preset or on other data, or its header cannot be read.
     """
@@ -98,7 +107,8 @@ def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> tupl
     try:
         header: dict[str, Any] = json.loads(path.read_text())
         spent = Spent(header["seconds"], header["steps"], header["flops"])
-        written, source_then, code = json.loads(header["preset"]), header["source"], header["code_sha256"]
+        written, source_then = json.loads(header["preset"]), header["source"]
+        begun = Begun(spent, header["code_sha256"], header.get("initial_sha256"))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what a run wrote ({error}); delete {folder} to begin anew") from error
     if differing := _name_differences(written, json.loads(to_json(preset))):
@@ -108,7 +118,7 @@ def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> tupl
         )
     if source_then != source:
         raise ValueError(f"{out} holds a run on {source_then}, not on {source}. Give another --out, or delete {folder}")
-    return spent, code == hash_code()
+    return begun
 
 
 def _name_differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") -> list[str]:

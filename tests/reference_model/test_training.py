@@ -383,7 +383,9 @@ def list_bytes(out: Path) -> dict[str, bytes]:
 
 def test_one_run_at_a_time_is_at_a_folder(tmp_path: Path, worlds: WorldSource) -> None:
     with claim(tmp_path / "run"):
-        with pytest.raises(ValueError, match=r"another run is training in .*run: wait for it, stop it, or give another"):
+        with pytest.raises(
+            ValueError, match=r"another run is training in .*run: wait for it, stop it, or give another"
+        ):
             train(smoke(), worlds, Run(tmp_path / "run", Budget(steps=1)), lambda _: None)
         with pytest.raises(ValueError, match="another run"):
             check_free(tmp_path / "run")
@@ -418,7 +420,7 @@ def test_a_full_disk_leaves_what_was_there(
         after = list_bytes(out)
         assert after.keys() == before.keys()
         assert all(after[name] == before[name] for name in before if name.startswith("state") is (full == "state"))
-        assert read_header(out / "state", small, worlds.describe())[0].steps == (1 if full == "state" else 2)
+        assert read_header(out / "state", small, worlds.describe()).spent.steps == (1 if full == "state" else 2)
         train(small, worlds, Run(out, Budget(steps=2)), lambda _: None)
         assert load_checkpoint(out)[2]["steps"] == 2 and "held_out_psnr" in load_checkpoint(out)[2]
 
@@ -485,6 +487,12 @@ def test_a_run_can_begin_with_other_weights(tmp_path: Path, worlds: WorldSource)
     for name, weights in read_weights(first).items():
         assert torch.equal(weights, read_weights(second)[name]), name
     assert load_checkpoint(second)[2]["initial_sha256"] == hash_checkpoint(first)
+    begun_with = hash_checkpoint(first)
+    train(smoke(), worlds, Run(first, Budget(steps=4)))  # those weights have changed; what the run began with has not
+    train(still, worlds, Run(second, Budget(steps=2), initial=first))
+    assert load_checkpoint(second)[2]["initial_sha256"] == begun_with != hash_checkpoint(first)
+    with pytest.raises(ValueError, match="began without --init"):
+        train(smoke(), worlds, Run(first, Budget(steps=5), initial=second))
     with pytest.raises(ValueError, match="another model"):
         train(override(smoke(), ["model.depth=3"]), worlds, Run(tmp_path / "third", Budget(steps=1), initial=first))
 
