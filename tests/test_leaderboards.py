@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from kaleido_bench.conventions import load_convention
-from kaleido_bench.protocol import find_protocols, load_protocol, read_protocol
+from kaleido_bench.protocol import load_protocol, read_protocol
 from kaleido_bench.score.results import load_result
+from kaleido_bench.shipped import find_protocols
 
 ROOT = Path(__file__).parents[1]
 RESULTS = sorted((ROOT / "leaderboards").glob("**/results/*.json"))

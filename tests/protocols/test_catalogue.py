@@ -11,7 +11,8 @@ import pytest
 
 from kaleido_bench.authoring import FrozenProtocol
 from kaleido_bench.lint import Leak, Severity, lint_protocol, measure_leak
-from kaleido_bench.protocol import LoadedProtocol, PendingIndex, find_protocols, load_protocol, read_protocol
+from kaleido_bench.protocol import LoadedProtocol, PendingIndex, load_protocol, read_protocol
+from kaleido_bench.shipped import find_protocols
 from tests.protocols.scripts import FOLDER, load_script
 
 build_catalogue = load_script("build_catalogue")
