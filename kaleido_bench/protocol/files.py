@@ -9,10 +9,7 @@ from kaleido_bench.cases import load_index
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol.loaded import LoadedProtocol, build_protocol, check_convention
 from kaleido_bench.protocol.records import PendingIndex, Protocol
-from kaleido_bench.records import (
-    load_yaml_record,
-    suggest,
-)
+from kaleido_bench.records import load_yaml_record, suggest
 from kaleido_bench.shipped import find_protocols
 
 

@@ -12,11 +12,7 @@ from kaleido_bench.cases import Case, CaseIndex
 from kaleido_bench.conventions import Convention, find_conventions, load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol.records import Protocol
-from kaleido_bench.records import (
-    canonical_json,
-    sha256_hex,
-    suggest,
-)
+from kaleido_bench.records import canonical_json, sha256_hex, suggest
 from kaleido_bench.yaml_lines import parse_yaml
 
 UNHASHED_FIELDS = frozenset({"title", "sources", "known_problems", "index"})
