@@ -226,9 +226,10 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     check_out(tmp_path)
     check_out(tmp_path / "new" / "deep")
     (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "model.new").mkdir()
     check_out(tmp_path)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(BenchError, match=r"holds something else \(notes.txt, tensorboard\)"):
+    with pytest.raises(BenchError, match=r"holds something else \(model.new, notes.txt, tensorboard\)"):
         check_out(tmp_path)
     with pytest.raises(BenchError, match=r"notes.txt is a file"):
         check_out(tmp_path / "notes.txt" / "run")

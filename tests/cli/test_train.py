@@ -16,6 +16,7 @@ from typing import IO, cast
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from kaleido_bench import training_team
 from kaleido_bench.cli import train as command
@@ -29,6 +30,7 @@ from kaleido_bench.training.running import STOPPING
 from kaleido_bench.training_data import ReaderScenes
 from reference_model.checkpoint import load_checkpoint
 from reference_model.config import PRESETS, from_json
+from reference_model.training.claim import claim
 from tests.cli.conftest import Kbench, start_kbench
 from tests.predict.tiny import write_data, write_protocol, write_scene
 
@@ -253,6 +255,58 @@ def test_a_folder_that_holds_another_run(kbench: Kbench, tmp_path: Path, capture
     worlds = kbench("train", "smoke", "--steps", 1, "--out", out, *QUICK)
     assert worlds.code == 2 and "holds a run on" in worlds.err
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_a_folder_that_another_run_is_at(kbench: Kbench, tmp_path: Path, captures: tuple[str, ...]) -> None:
+    with claim(tmp_path / "run"):
+        ended = kbench("train", "smoke", "--steps", 1, "--out", tmp_path / "run", *QUICK, *captures)
+    assert ended.code == 2 and "--out: another run is training in " in ended.err and ended.err.count("\n") == 1
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written(
+    kbench: Kbench, tmp_path: Path, captures: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _: path != tmp_path)  # root may write anywhere
+    ended = kbench("train", "smoke", "--steps", 1, "--out", tmp_path / "a/run", *QUICK, *captures)
+    assert ended.code == 2 and f"--out: {tmp_path} cannot be written to" in ended.err and ended.err.count("\n") == 1
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_full_disk_is_one_line(
+    kbench: Kbench, tmp_path: Path, captures: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    words = ("train", "smoke", "--steps", 2, "--out", tmp_path / "run", *QUICK, *captures)
+    with monkeypatch.context() as patched:
+        patched.setattr("reference_model.checkpoint.save_file", full)
+        ended = kbench(*words)
+    assert ended.code == 1 and "No space left on device" in ended.err.splitlines()[-1]
+    assert "the same command goes on from the last state" in ended.err.splitlines()[-1]
+    assert list((tmp_path / "run").iterdir()) == []
+    assert kbench(*words).code == 0
+
+
+def test_a_broken_image_is_one_line_and_mended_it_goes_on(
+    kbench: Kbench, tmp_path: Path, captures: tuple[str, ...]
+) -> None:
+    words = ("train", "smoke", "--out", tmp_path / "run", *QUICK, *captures, "--memory", 0)
+    assert kbench(*words, "--steps", 2).code == 0
+    image = tmp_path / "data/scenes/arc/images/0002.png"
+    whole = image.read_bytes()
+    image.write_bytes(b"8 bytes.")
+    ended = kbench(*words, "--steps", 60)
+    assert ended.code == 2 and "0002.png: 8 bytes that are no image" in ended.err.splitlines()[-1]
+    image.write_bytes(whole)
+    steps = steps_of(tmp_path / "run/state")
+    again = kbench(*words, "--steps", 60)
+    assert (
+        again.code == 0
+        and f"goes on from step {steps}" in again.err
+        and load_checkpoint(tmp_path / "run")[2]["steps"] == 60
+    )
 
 
 def test_a_run_that_diverges_is_incomplete(kbench: Kbench, tmp_path: Path, captures: tuple[str, ...]) -> None:

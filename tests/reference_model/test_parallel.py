@@ -20,9 +20,10 @@ from reference_model.config import Preset, smoke
 from reference_model.inference import load_model
 from reference_model.model import Kaleido
 from reference_model.train import CONSULT, Run, train
+from reference_model.training.resuming import read_header
 from reference_model.training.schedule import Budget
 from reference_model.training.settings import override
-from reference_model.training.steps import WorldSource
+from reference_model.training.steps import StepViews, Stream, WorldSource
 
 PROCESSES, STEPS = 2, 12
 ROOT = Path(__file__).parents[2]
@@ -54,9 +55,40 @@ def train_pair(rank: int, out: Path) -> None:
         assert done is (stop is None)
         if rank == 0 and not done:
             shutil.copytree(out, out.parent / "stopped")
+    fail_pair(rank, source, out.parent)
     assert bool(said) is (rank == 0)
     if rank == 0:
         assert {"resumed": CONSULT} in said, said
+
+
+class Failing:
+    """A source of which the second process cannot read a step's views."""
+
+    def __init__(self, source: WorldSource, rank: int) -> None:
+        self.source, self.rank, self.describe = source, rank, source.describe
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        stream, rank = self.source.open(preset, stage, piece, device), self.rank
+
+        class Breaking:
+            def step(self, step: int) -> StepViews:
+                if step == 3 and rank == 1:
+                    raise FileNotFoundError("0002.png is gone")
+                return stream.step(step)
+
+        return Breaking()
+
+
+def fail_pair(rank: int, source: WorldSource, folder: Path) -> None:
+    """Both halves end with what one of them says, and the state of the last step is written by both."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store2'}", rank=rank, world_size=PROCESSES)
+    kind = FileNotFoundError if rank == 1 else ValueError
+    run = Run(folder / "broken", Budget(steps=STEPS))
+    with pytest.raises(kind, match=r"^0002\.png is gone$"):
+        train(preset_of(sharded=True), Failing(source, rank), run, lambda _: None)  # type: ignore[arg-type]
+    dist.barrier()
+    assert read_header(folder / "broken/state", preset_of(sharded=True), source.describe()).spent.steps == 3
+    dist.destroy_process_group()
 
 
 def launch(*arguments: str) -> subprocess.Popen[str]:
