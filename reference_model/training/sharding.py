@@ -37,8 +37,8 @@ def build_mesh(device: str) -> DeviceMesh:
 
 
 def wrap_blocks(model: Kaleido, *, compiled: bool, recomputed: bool) -> None:
-    """Compile each block, and compute it again in the backward pass instead of keeping its activations. To be called
-    before `shard_model`: what gathers the weights then stays outside of what is compiled or repeated.
+    """Compile each block, and compute it again in the backward pass instead of keeping its activations. Before
+    `shard_model` or after it: what gathers the weights hangs about the call of a block, and only its forward is changed.
     """
     for block in model.stack():
         if compiled and not len(model.encoder):  # as train.compile_blocks
