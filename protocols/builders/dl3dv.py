@@ -45,16 +45,14 @@ def build_depthsplat(splits: Path) -> list[Draft]:
             (
                 "The repository uses the list for videos only (compute_scores=false).",
                 "60 of the 140 scenes have fewer than 100 targets, 87 at least: a window begins with its first "
-                "reference, "
-                "and some end before frame 99.",
+                "reference, and some end before frame 99.",
             )
             if long
             else (
                 SAME_NAME.format(count=count),
                 CUT,
                 f"In {_count_beyond(folder / file)} of the 140 scenes the references do not reach both ends of the "
-                "window: "
-                "targets before the first or after the last are extrapolated.",
+                "window: targets before the first or after the last are extrapolated.",
                 "2, 4 and 6 views: the references are nested and the window is the same, but with more references more "
                 "targets are leaked (4, 8, 12 %): part of the slope of a curve over the three is the leak.",
             )
@@ -152,11 +150,9 @@ def build_lagernvs(splits: Path) -> list[Draft]:
                 ),
                 problems=(
                     f"The views of dl3dv/depthsplat-{count}v-strict-novel, at 256x256 instead of 448x256 and with "
-                    "another "
-                    f"SSIM: comparable with neither it nor dl3dv/depthsplat-{count}v.",
+                    f"another SSIM: comparable with neither it nor dl3dv/depthsplat-{count}v.",
                     "The number of targets falls with the number of references (48, 46, 44): the targets of a curve "
-                    "over "
-                    "the three move.",
+                    "over the three move.",
                     "There the frame is cropped before it is resized; here it is resized to cover and then cropped.",
                     NEIGHBOURS,
                 ),

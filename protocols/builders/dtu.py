@@ -70,8 +70,7 @@ def build_regnerf() -> Draft:
         problems=(
             "The whole image is scored, the table and the black background with it; where masks lie beside the images "
             "(rs_dtu_4/DTU/scan<N>/mask, as IDR has them), psnr-fg and ssim-fg count what is inside them. RegNeRF's "
-            "line "
-            "prints both. Which of the two the tables of ReconFusion, CAT3D and SEVA print was not found.",
+            "line prints both. Which of the two the tables of ReconFusion, CAT3D and SEVA print was not found.",
             "RegNeRF blackens both images outside the mask before SSIM and LPIPS; ssim-fg is the mean of the SSIM map "
             "inside the mask instead.",
             EXCLUDED,
@@ -105,8 +104,7 @@ def build_pixelnerf() -> Draft:
         sources=(
             SOURCE,
             "split: sxyu/pixel-nerf@91a044bdd62a, README.md (-P '22 25 28 40 44 48 0 8 13', --split val), "
-            "eval/eval.py, "
-            "eval/calc_metrics.py; BSD-2-Clause",
+            "eval/eval.py, eval/calc_metrics.py; BSD-2-Clause",
         ),
         problems=(
             "The targets shrink with the number of references (33, 31, 28, 25): a curve over it compares different "
@@ -178,8 +176,7 @@ def build_mvsnerf() -> Draft:
             "are not its.",
             "SSIM there is scikit-image's default (a uniform 7x7 window) of floats.",
             "For one target view its training and validation take the first three of that view's ten best neighbours "
-            "in "
-            "configs/dtu_pairs.txt instead (data/dtu.py); that list makes no test protocol in the repository.",
+            "in configs/dtu_pairs.txt instead (data/dtu.py); that list makes no test protocol in the repository.",
         ),
     )
 

@@ -70,8 +70,7 @@ def build_few() -> Draft:
         ),
         problems=(
             "The 6 references do not contain the 3, nor the 9 the 6: a curve over the number of references also "
-            "changes "
-            "which views they are.",
+            "changes which views they are.",
             NAMES.format(factor=8),
             "Which LPIPS network the papers of this line print differs; kbench-v1 has both.",
         ),

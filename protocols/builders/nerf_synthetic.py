@@ -136,8 +136,7 @@ def build_eight() -> Draft:
         ),
         problems=(
             "DietNeRF and FreeNeRF halve the image with its alpha (OpenCV INTER_AREA) and composite afterwards; here "
-            "it "
-            "is composited first. Edges may differ in the last digit.",
+            "it is composited first. Edges may differ in the last digit.",
             "The metric code of that line is no named convention here: kbench-v1 stands in.",
             WHITE,
         ),

@@ -29,8 +29,7 @@ class PendingFile(NamedTuple):
 
 RULE_ONLY = (
     "The rule is known and the files are not at hand here: whoever completes it should compare the protocol's hash "
-    "with "
-    "others who did."
+    "with others who did."
 )
 
 
@@ -113,8 +112,7 @@ def build_mipnerf360() -> list[Draft]:
         sources=(
             dense.sources[0],
             "split: nerfbaselines/nerfbaselines@cde53bda36e6, nerfbaselines/datasets/mipnerf360_sparse.py: references "
-            "are "
-            "linspace(0, len - 1, n, dtype=int) of the sorted training views (truncated)",
+            "are linspace(0, len - 1, n, dtype=int) of the sorted training views (truncated)",
         ),
         problems=(
             "The 24 references do not contain the 12.",
@@ -169,8 +167,7 @@ def build_long_lrm() -> list[Draft]:
                 ),
                 problems=(
                     "The references are known (kaleido_bench/embedded/splits/long-lrm.json) and the number of frames "
-                    "of a "
-                    "scene is not, which the targets, every 8th, depend on.",
+                    "of a scene is not, which the targets, every 8th, depend on.",
                     "The 32 references do not contain the 16.",
                     "SEVA's L entries crop the same split to 576x576 (seva/dl3dv-l, seva/tnt-l): other pixels, other "
                     "numbers.",

@@ -155,15 +155,13 @@ def build_lagernvs(splits: Path) -> list[Draft]:
             sources=(
                 RE10K_SOURCE,
                 "split: facebookresearch/lagernvs@579effc55b9f, assets/re10k_2v.json: the 6,474 entries of "
-                "pixelSplat's "
-                "index, checked equal",
+                "pixelSplat's index, checked equal",
                 "preparation: facebookresearch/lagernvs, data/sources/base_dataset.py: central crop to the aspect, "
                 "torchvision Resize (bilinear, antialiased); config/eval_re10k.yaml: 256x256",
             ),
             problems=(
                 "Not re10k/pixelsplat-2v although the views are: another resize, and an SSIM with zero padding. Its "
-                "own "
-                "DL3DV lists drop the leaked targets; this one keeps them.",
+                "own DL3DV lists drop the leaked targets; this one keeps them.",
                 "There the frame is cropped before it is resized; here it is resized to cover and then cropped. The "
                 "windows differ by less than a pixel.",
                 VANISHING,
@@ -248,8 +246,7 @@ def build_mvsplat360(splits: Path) -> list[Draft]:
                 index_of=base,
                 problems=(
                     f"The views of {base} at 320x176 instead of the 256x256 crop. MVSplat360 renders 11 more views "
-                    "with "
-                    f"them (re10k/mvsplat360-{kind}-14t); here a method is asked for the 3 alone.",
+                    f"with them (re10k/mvsplat360-{kind}-14t); here a method is asked for the 3 alone.",
                     "It reports DISTS and FID too, which are not defined here.",
                     VANISHING,
                 ),
