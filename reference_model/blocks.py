@@ -109,6 +109,11 @@ class TemporalAttention(Attention):
         seen = own if past is None else join_past(past, own)
         return self.look(q, seen, actions, window, references), own
 
+    def remember(self, x: Float[Tensor, "b v n d"], actions: Actions) -> KeyValues:
+        """The keys and values alone."""
+        _, k, v = self.project(x, actions)
+        return KeyValues(k, v)
+
     def look(
         self,
         q: Float[Tensor, "b v n h c"],
@@ -162,22 +167,27 @@ class Block(nn.Module):
         places: Places,
         references: Tensor,
         past: Past | None = None,
+        *,
+        last: bool = False,
     ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
         """The tokens after the block, and the keys and values that another call may take as `past`.
 
         Args:
             modulation: nine shared vectors a view, or one that this block's own layer makes them of.
             references: how many of the views are references, in a CPU tensor (attention.attend_across).
+            last: only the keys and values are wanted; the tokens come back half done.
         """
         if self.modulate is not None:
             modulation = self.modulate(modulation).unflatten(-1, (MODULATIONS, -1))
         m = (modulation + self.table).to(x.dtype)  # b v nine d: shift, scale, gate, thrice
         window = places.grid if self.grid else places.local
         if layers.takes(self.fused, x):
-            return layers.block(self, x, m, places, window, references, past)
+            return layers.block(self, x, m, places, window, references, past, last=last)
         m = m[:, :, None].unbind(-2)  # of b v 1 d
         within, across, feed = Modulation(*m[0:3]), Modulation(*m[3:6]), Modulation(*m[6:9])
         x = x + within.gate * self.spatial(within.read(x), places.within)
+        if last:
+            return x, self.temporal.remember(across.read(x), places.across)
         out, kept = self.temporal(across.read(x), places.across, window, references, past)
         x = x + across.gate * out
         return x + feed.gate * self.mlp(feed.read(x)), kept

@@ -58,7 +58,14 @@ def cache_flops(config: ModelConfig, references: int, patches: int) -> int:
         blocks = encoder + (config.depth - half) * projection_flops(config) * tokens
     else:
         blocks = config.depth * block_flops(config, patches, references, references**2)
+        blocks -= unread_flops(config, references, patches)
     return blocks + end_flops(config, references, 0, patches)
+
+
+def unread_flops(config: ModelConfig, references: int, patches: int) -> int:
+    """What caching spares of the last block, whose keys and values alone are kept."""
+    linear = token_flops(config) - 2 * projection_flops(config) - 2 * config.width**2  # across: out; feed-forward
+    return linear * references * (patches + config.registers) + pair_flops(config, patches, across=True) * references**2
 
 
 def denoise_flops(config: ModelConfig, references: int, targets: int, patches: int) -> int:
@@ -75,6 +82,8 @@ def forward_flops(config: ModelConfig, references: int, targets: int, tokens_per
         blocks = config.depth * block_flops(config, tokens_per_view, views, views**2)
         return blocks + end_flops(config, references, targets, tokens_per_view)
     once = cache_flops(config, references, tokens_per_view) if references else 0
+    if config.layout == "decoder-only":
+        once += unread_flops(config, references, tokens_per_view)
     return once + denoise_flops(config, references, targets, tokens_per_view)
 
 

@@ -98,7 +98,8 @@ def render_views(
         rollout: how many targets at once, in which order, and whether later chunks see what earlier ones made; None: as
             `loaded.plan_rollout()` says.
         cached: compute what the model keeps of its references once for all steps and chunks that see the same ones;
-            None: as its preset says (ModelConfig.keep_references).
+            None: as its preset says (ModelConfig.keep_references), but on a CPU always, rounded as the preset says
+            (sampler.Conditions).
 
     Returns images in [0, 1]. ValueError for no reference, images of another size, numbers that are none, and for a
     prediction that is not finite, with the layer where that begins.
@@ -131,9 +132,12 @@ def render_views(
     rendered = torch.empty(shape[0], 3, height, width)
     keep = config.keep_references if cached is None else cached
     plan = rollout or loaded.plan_rollout()
+    exact = cached is None and not keep and torch.device(device).type == "cpu" and plan.growth == "reencode"
 
     def generate() -> Iterator[Chunk]:
-        return roll_out(loaded.model, loaded.preset.flow, scene, noise, sampling, plan, cached=keep)
+        return roll_out(
+            loaded.model, loaded.preset.flow, scene, noise, sampling, plan, cached=keep or exact, exact=exact
+        )
 
     for made in generate():
         if not torch.isfinite(made.tokens).all():

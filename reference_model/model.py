@@ -100,6 +100,10 @@ class Kaleido(nn.Module):
         """All blocks, the encoder's first."""
         return [block for block in [*self.encoder, *self.blocks] if isinstance(block, Block)]
 
+    def decoder(self) -> list[Block]:
+        """The blocks that targets pass through."""
+        return self.stack()[len(self.encoder) :]
+
     def build_places(self, views: Views) -> Places:
         """Where the tokens of these views are."""
         return build_places(self.config, views)
@@ -128,6 +132,15 @@ class Kaleido(nn.Module):
             x = torch.cat([x, self.registers.to(x.dtype).expand(b, v, -1, -1)], 2)
         return x
 
+    def embed_levels(self, t: Float[Tensor, " b"], references: int, targets: int) -> Float[Tensor, "b v *nine d"]:
+        """Modulation of a sequence: t of the targets, 0 of the references.
+
+        It is the one product whose rows a CPU rounds by how many there are (vectors, a few rows, many): whoever wants
+        part of a sequence as all of it would have it, bit by bit, asks for all and takes the part.
+        """
+        levels = torch.cat([t.new_zeros(t.shape[0], references), t[:, None].expand(-1, targets)], 1)
+        return self.time(widen(levels))
+
     def read_out(self, x: Float[Tensor, "b target n d"]) -> Float[Tensor, "b target patch channels"]:
         """Prediction from the last block's targets; registers have none."""
         return self.head(normalise(x[:, :, : x.shape[2] - self.config.registers]))
@@ -153,7 +166,7 @@ class Kaleido(nn.Module):
             return self.denoise(tokens[:, r:], t, views.take(r, v, 0), cache)
         places = self.build_places(views)
         x = self.embed_views(tokens, views, features, places.rays)
-        modulation = self.time(widen(t)[:, None] * views.roles)  # references stay at t = 0
+        modulation = self.embed_levels(t, r, v - r)
         blind = torch.tensor(0 if self.config.references_see_targets else r, device="cpu")  # attention.attend_across
         for block in self.blocks:
             x, _ = block(x, modulation, places, blind)
@@ -165,6 +178,7 @@ class Kaleido(nn.Module):
         views: Views,
         features: Float[Tensor, "b reference n feature"] | None = None,
         past: Cache | None = None,
+        beside: int = 0,
     ) -> Cache:
         """Keys and values of the references, which serve every step and every chunk of targets. `forward` does the
         same work with each call: `denoise` with this cache equals it.
@@ -173,6 +187,7 @@ class Kaleido(nn.Module):
             views: the cameras of `clean` alone.
             past: the cache of earlier references, which these see but which do not see them (sampler.py, `append`).
                 Decoder-only.
+            beside: how many targets `forward` would have in the sequence (`embed_levels`). Decoder-only.
 
         Raises ValueError where references see targets: then nothing about them is fixed.
         """
@@ -183,16 +198,17 @@ class Kaleido(nn.Module):
         views = views._replace(references=clean.shape[1])
         places = self.build_places(views)
         x = self.embed_views(clean, views, features, places.rays)
-        modulation = self.time(torch.zeros(clean.shape[:2], device=clean.device, dtype=widen(clean).dtype))
+        none = torch.zeros(clean.shape[0], device=clean.device, dtype=widen(clean).dtype)
+        modulation = self.embed_levels(none, clean.shape[1], beside)[:, : clean.shape[1]]
         together = torch.tensor(0, device="cpu")  # all see all, and what is past
         if len(self.encoder):
             for block in self.encoder:
                 x, _ = block(x, modulation, places, together)
-            ends = (block.temporal.project(normalise(x), places.across) for block in self.stack()[len(self.encoder) :])
-            return tuple(KeyValues(end.k, end.v) for end in ends)
+            return tuple(block.temporal.remember(normalise(x), places.across) for block in self.decoder())
         kept: list[KeyValues] = []
         for i, block in enumerate(self.blocks):
-            x, keys = block(x, modulation, places, together, None if past is None else past[i])
+            own = None if past is None else past[i]
+            x, keys = block(x, modulation, places, together, own, last=i == len(self.blocks) - 1)
             kept.append(keys)
         return tuple(kept)
 
@@ -203,17 +219,19 @@ class Kaleido(nn.Module):
         views: Views,
         cache: Pasts,
         places: Places | None = None,
+        beside: int = 0,
     ) -> Float[Tensor, "b target n channels"]:
         """Predict target views beside cached references (an empty cache: none).
 
         Args:
             views: the targets' cameras.
             places: `build_places(views)`, where several steps share it.
+            beside: how many references `forward` would have in the sequence (`embed_levels`). Decoder-only.
         """
         views = views._replace(references=0)
         places = places or self.build_places(views)
         x = self.embed_views(noised, views, None, places.rays)
-        modulation = self.time(widen(t)[:, None] * views.roles)
+        modulation = self.embed_levels(t, beside, noised.shape[1])[:, beside:]
         together = torch.tensor(0, device="cpu")
         for block, past in zip(self.blocks, cache or [None] * len(self.blocks), strict=True):
             x, _ = block(x, modulation, places, together, past)

@@ -199,11 +199,13 @@ def rotate(x: Float[Tensor, "b v n h c"], rotations: Rotations, sign: int) -> Fl
 
 
 def apply_pose(x: Float[Tensor, "b v n h c"], matrices: Float[Tensor, "b v group 4 4"]) -> Float[Tensor, "b v n h c"]:
-    """Multiply each consecutive 4-vector of the channels by the matrix of its view and group (products and sums, so
-    that it fuses).
+    """Multiply each consecutive 4-vector of the channels by the matrix of its view and group: products and sums, so
+    that it fuses, of whole planes, one for each place in a vector, because rows of four numbers keep a CPU waiting.
     """
-    vectors = x.unflatten(-1, (matrices.shape[2], -1, 1, 4))  # b v n h group c/4/group 1 4
-    return (vectors * matrices[:, :, None, None, :, None]).sum(-1).flatten(-3)
+    vectors = x.unflatten(-1, (matrices.shape[2], -1, 4))  # b v n h group c/4/group 4
+    planes = vectors.permute(0, 1, 4, 6, 2, 3, 5).contiguous()  # b v group 4 n h c/4/group
+    moved = (planes[:, :, :, None] * matrices[..., None, None, None]).sum(4)
+    return moved.permute(0, 1, 4, 5, 2, 6, 3).flatten(-3)
 
 
 def apply_action(

@@ -120,16 +120,19 @@ def build_denoiser(
     views: Views,
     features: Tensor | None = None,
     cache: Cache | None = None,
+    *,
+    exact: bool = False,
 ) -> Denoiser:
     """Predictions of the target views of `views`, beside a cache of its references or, without one, with the references
-    in the sequence each time.
+    in the sequence each time; `exact`: the first rounded as the second (Conditions).
     """
     if cache is None:
         return lambda x, t: model(torch.cat([clean, x], dim=1), t, views, features)
     targets = views.take(views.references, views.c2w.shape[1], 0)
     roomy = cache if torch.is_grad_enabled() else make_rooms(cache, targets.c2w.shape[1])
     places = model.build_places(targets)
-    return lambda x, t: model.denoise(x, t, targets, roomy, places)
+    beside = views.references if exact else 0
+    return lambda x, t: model.denoise(x, t, targets, roomy, places, beside)
 
 
 def sample_targets(
@@ -142,17 +145,19 @@ def sample_targets(
     *,
     features: Float[Tensor, "b reference n feature"] | None = None,
     cache: Cache | None = None,
+    exact: bool = False,
 ) -> Float[Tensor, "b target n channels"]:
     """Target tokens from clean reference tokens and noise, all targets jointly.
 
     Args:
         views: the cameras of references and targets.
         cache: `model.encode_references` of the references; without it they pass through the model at every step.
+        exact: the cache was made to give what it would give without (Conditions).
 
     Raises ValueError: `check_sampling`.
     """
     check_sampling(sampling, flow)
-    denoise = build_denoiser(model, clean, views, features, cache)
+    denoise = build_denoiser(model, clean, views, features, cache, exact=exact)
     if sampling.guidance != 1:
         alone = views.take(views.references, views.c2w.shape[1], 0)
         denoise = guide(denoise, build_denoiser(model, clean[:, :0], alone), sampling.guidance)
@@ -240,11 +245,17 @@ def gather_views(views: Views, rows: list[int], references: int) -> Views:
 class Conditions:
     """What the chunks of one rollout are conditioned on: the references, and what has been generated. Holds the cache
     of those that the last chunk saw; generated tokens rest on the CPU.
+
+    `exact`: the cache is made for a number of targets, and rounded as if they were in the sequence with the references
+    (Kaleido.embed_levels). On a CPU whose products round a row alike whatever stands beside it, in all but the few rows
+    of t's embedding, the predictions are then those without a cache, bit by bit.
     """
 
-    def __init__(self, model: Kaleido, scene: Scene, rollout: Rollout, *, cached: bool) -> None:
+    def __init__(self, model: Kaleido, scene: Scene, rollout: Rollout, *, cached: bool, exact: bool = False) -> None:
         self.model, self.scene, self.rollout = model, scene, rollout
         self.cached = cached and not model.config.references_see_targets
+        self.exact = exact and rollout.growth == "reencode" and not len(model.encoder)
+        self.beside = 0  # targets that the cache was made for
         if rollout.growth == "append" and rollout.generated and (not self.cached or len(model.encoder)):
             raise ValueError("growth append needs a cache that can grow: a decoder-only model of blind references")
         self.made: dict[int, Tensor] = {}  # target -> tokens
@@ -286,16 +297,18 @@ class Conditions:
 
     def encode(self, rows: list[int], past: Cache | None = None) -> Cache:
         views = gather_views(self.scene.views, rows, len(rows))
-        return self.model.encode_references(self.tokens(rows), views, self.features(rows), past)
+        return self.model.encode_references(self.tokens(rows), views, self.features(rows), past, self.beside)
 
     def prepare(self, targets: list[int]) -> list[int]:
         """The rows a chunk sees, their cache at hand where there is to be one."""
         rows = self.choose(targets)
-        if self.cached and rows and rows != self.rows:
+        beside = len(targets) if self.exact else 0
+        if self.cached and rows and (rows, beside) != (self.rows, self.beside):
             known = self.rollout.growth == "append" and self.cache is not None
             if known and self.cache is not None:
                 self.cache = take_views(self.cache, [self.rows.index(row) for row in rows])
             else:
+                self.beside = beside
                 self.cache = self.encode(rows)
             self.rows = rows
         return rows
@@ -322,6 +335,7 @@ def roll_out(
     rollout: Rollout = Rollout(),
     *,
     cached: bool = True,
+    exact: bool = False,
 ) -> Iterator[Chunk]:
     """Make the targets chunk by chunk; each chunk is given out as soon as it is made.
 
@@ -331,7 +345,9 @@ def roll_out(
 
     Args:
         cached: keep keys and values of what a chunk sees over its steps and the next chunks. Off, and where references
-            see targets, the whole sequence passes through the model at each step; the results are equal.
+            see targets, the whole sequence passes through the model at each step; the results are equal but for
+            rounding.
+        exact: equal on a CPU in that too (Conditions); chunks share a cache where they have as many targets.
 
     Raises ValueError: `check_sampling`, `check_rollout`, and where `append` has no cache that can grow.
     """
@@ -339,7 +355,7 @@ def roll_out(
     check_rollout(rollout)
     first, c2w = scene.views.references, scene.views.c2w[0]
     order = ORDERS[rollout.order](c2w[:first], c2w[first:])
-    conditions = Conditions(model, scene, rollout, cached=cached)
+    conditions = Conditions(model, scene, rollout, cached=cached, exact=exact)
     for start in range(0, len(order), rollout.chunk):
         targets = order[start : start + rollout.chunk]
         rows = conditions.prepare(targets)
@@ -353,6 +369,7 @@ def roll_out(
             sampling,
             features=conditions.features(rows) if conditions.cache is None else None,
             cache=conditions.cache,
+            exact=conditions.exact,
         )
         chunk = Chunk(targets, tokens[0])
         conditions.add(chunk)

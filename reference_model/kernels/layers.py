@@ -64,11 +64,15 @@ def block(
     window: Window | None,
     references: Tensor,
     past: Past | None,
+    *,
+    last: bool,
 ) -> tuple[Float[Tensor, "b v n d"], KeyValues]:
     """Each sum in one pass with the norm that follows it."""
     m = modulation.unbind(-2)  # shift, scale, gate, thrice
     out = block.spatial(stream.normalise(x, m[1], m[0]), places.within)
     x, read = stream.add_normalise(x, out, m[2], m[4], m[3])
+    if last:
+        return x, block.temporal.remember(read, places.across)
     out, kept = block.temporal(read, places.across, window, references, past)
     x, read = stream.add_normalise(x, out, m[5], m[7], m[6])
     return stream.add(x, block.mlp(read), m[8]), kept

@@ -56,6 +56,26 @@ def test_the_kept_references_change_nothing_that_is_seen(tmp_path: Path) -> None
         assert (both[0] - both[1]).abs().max() < 1e-5
 
 
+def rows_stand_alone() -> bool:
+    """Whether this CPU's products round a row of many alike, whatever stands beside it."""
+    generator = torch.Generator().manual_seed(0)
+    a, w = torch.randn(2048, 256, generator=generator), torch.randn(1280, 256, generator=generator)
+    return all(torch.equal((a @ w.T)[:rows], a[:rows] @ w.T) for rows in (256, 512, 1024, 1536))
+
+
+def test_what_is_shipped_keeps_its_references_on_a_cpu_and_predicts_the_same_bytes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two chunks of four share the references, a last one of two has its own."""
+    loaded, encoded = load_model("tiny"), []
+    plain = render(loaded, 10, references=2, cached=False)
+    encode = loaded.model.encode_references
+    monkeypatch.setattr(loaded.model, "encode_references", lambda *args: (encoded.append(args[-1]), encode(*args))[1])
+    kept = render(loaded, 10, references=2)
+    assert encoded == [4, 2]  # targets beside the references, for which each cache was made
+    assert torch.equal(kept, plain) if rows_stand_alone() else (kept - plain).abs().max() < 1e-5
+
+
 def test_a_target_does_not_depend_on_its_place_in_the_list_of_independent_ones(tmp_path: Path) -> None:
     """A chunk of one, and the noise of a target is its own."""
     loaded = store(tmp_path)

@@ -94,7 +94,7 @@ class Oracle(Kaleido):
     """Knows the truth of each camera: its answer depends on a target's pose alone, so chunking cannot matter."""
 
     def denoise(
-        self, noised: torch.Tensor, t: torch.Tensor, views: Views, cache: object, places: object = None
+        self, noised: torch.Tensor, t: torch.Tensor, views: Views, cache: object, places: object = None, beside: int = 0
     ) -> torch.Tensor:
         return views.c2w.flatten(2).sum(-1)[..., None, None].expand_as(noised)
 
@@ -241,9 +241,9 @@ def test_many_frames_never_see_more_than_their_share(growth: str) -> None:
     seen: list[int] = []
     denoise = model.denoise
 
-    def watch(noised: torch.Tensor, t: torch.Tensor, views: Views, cache: Any, places: Any) -> torch.Tensor:
+    def watch(noised: torch.Tensor, t: torch.Tensor, views: Views, cache: Any, *rest: Any) -> torch.Tensor:
         seen.append(cache[0].k.shape[1])  # with room for the chunk
-        return denoise(noised, t, views, cache, places)
+        return denoise(noised, t, views, cache, *rest)
 
     model.denoise = watch  # pyright: ignore
     run(parts, Rollout(chunk=3, order="trajectory", references=4, generated=2, growth=growth), steps=1)
