@@ -299,26 +299,30 @@ def go_on(loop: Loop, run: Run, log: Log, stop: Stopping | None) -> bool:
             views = loop.fetch(number, progress)
         except Exception:
             if number > saved:  # what was trained is not lost to one broken image
-                save(loop, run, log.now)
+                save(loop, run, log)
             raise
         try:
             log.add(loop.step(number, progress, views))
+            progress = log.progress if run.budget.minutes is None else progress
+            if loop.team.size == 1 or log.spent.steps % CONSULT == 0:
+                said = loop.team.follow(log.progress, float(stop is not None and stop.asked))
+                progress, asked = said[0], bool(said[1])
+            if log.spent.steps % run.save_steps == 0 or progress >= 1 or asked:
+                save(loop, run, log)
+                saved = log.spent.steps
         except DivergedError as error:
             raise DivergedError(f"{error}; {loop.name_overflow(number, views)}") from error
-        progress = log.progress if run.budget.minutes is None else progress
-        if loop.team.size == 1 or log.spent.steps % CONSULT == 0:
-            said = loop.team.follow(log.progress, float(stop is not None and stop.asked))
-            progress, asked = said[0], bool(said[1])
-        if log.spent.steps % run.save_steps == 0 or progress >= 1 or asked:
-            save(loop, run, log.now)
-            saved = log.spent.steps
     return asked
 
 
-def save(loop: Loop, run: Run, spent: Spent) -> None:
+def save(loop: Loop, run: Run, log: Log) -> None:
     """Write the whole state, and the averaged weights of now: `kaleido@OUT` while the run goes on, and what is left of
     it should the state be lost. All processes together: the first one writes, the others hand it their rows.
+
+    Raises DivergedError, and leaves what lies there, where the weights are not worth it.
     """
+    log.check()
+    spent = log.now
     if run.resumable:
         tensors = gather(name_tensors(loop.trained))
         if loop.team.rank == 0:

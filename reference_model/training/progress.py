@@ -84,13 +84,26 @@ class Log:
         losses = torch.stack([kept.loss for kept in self.kept]).cpu()  # waits for the device
         self.spent = self.now
         self.name_spikes(losses)
+        self.judge(losses)
+        self.say(losses.mean().item(), step, self.progress)
+        self.kept, self.marked, self.marked_at = [], self.spent, time.monotonic()
+
+    def check(self) -> None:
+        """Before weights are written over good ones: raises DivergedError where the losses since the last line, or the
+        last gradients, which have moved the weights already, are no numbers. Waits for the device.
+        """
+        if self.kept:
+            self.judge(torch.stack([kept.loss for kept in self.kept]).cpu())
+            if not self.kept[-1].norms.isfinite().all():
+                raise DivergedError(f"step {self.spent.steps}: a gradient is no number; lower the learning rate")
+
+    def judge(self, losses: Float[Tensor, " step"]) -> None:
+        """Raises DivergedError."""
         mean = losses.mean().item()
         if not mean < DIVERGED:
             raise DivergedError(
                 f"step {self.spent.steps}: the loss is {mean}; lower the learning rate or the clipping norm"
             )
-        self.say(mean, step, self.progress)
-        self.kept, self.marked, self.marked_at = [], self.spent, time.monotonic()
 
     def name_spikes(self, losses: Float[Tensor, " step"]) -> None:
         """Report steps whose loss stands out of their line, each with the weight whose gradient leapt the most. Steps

@@ -38,7 +38,7 @@ def build_mesh(device: str) -> DeviceMesh:
 
 def wrap_blocks(model: Kaleido, *, compiled: bool, recomputed: bool) -> None:
     """Compile each block, and compute it again in the backward pass instead of keeping its activations. Before
-    `shard_model` or after it: what gathers the weights hangs about the call of a block, and only its forward is changed.
+    `shard_model` or after it: what gathers the weights is hung about a block's call, and only its forward is changed.
     """
     for block in model.stack():
         if compiled and not len(model.encoder):  # as train.compile_blocks

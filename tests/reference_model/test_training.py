@@ -37,7 +37,7 @@ from reference_model.train import Run, build_loss, train
 from reference_model.training.claim import check_free, claim
 from reference_model.training.gradients import Gradients
 from reference_model.training.parallel import Team
-from reference_model.training.progress import Log, Spent, Step
+from reference_model.training.progress import DivergedError, Log, Spent, Step
 from reference_model.training.resuming import find_state, read_header
 from reference_model.training.schedule import Budget, learning_rate, stage_at
 from reference_model.training.settings import override
@@ -353,6 +353,7 @@ def test_killed_at_any_moment_of_writing_a_run_goes_on_exactly(
 
     go(tmp_path / "whole")
     expected, moments = list_bytes(tmp_path / "whole"), 0
+    hashes: dict[object, str] = {2: hash_checkpoint(tmp_path / "whole")}
     while True:
         out = tmp_path / str(moments)
         with monkeypatch.context() as patched:
@@ -363,6 +364,8 @@ def test_killed_at_any_moment_of_writing_a_run_goes_on_exactly(
                 pass
             else:
                 break
+        if (out / "card.json").is_file():  # then it is the card of the weights beside it
+            assert hashes.setdefault(load_checkpoint(out)[2]["steps"], hash_checkpoint(out)) == hash_checkpoint(out)
         before = find_state(out)
         with monkeypatch.context() as patched, contextlib.suppress(Killed):
             kill_at(patched, 5)
@@ -525,6 +528,33 @@ def test_a_spike_is_named_with_its_step_and_layer(tmp_path: Path) -> None:
         log.add(Step(torch.tensor(loss), torch.tensor(norms), int(number != 5), 64, 0.1, 1e9))
     assert lines[0] == {"spike": 93, "loss": 9.0, "layer": "second", "gradient_times_median": 50.0}
     assert lines[1]["step"] == 100 and lines[1]["progress"] == 1.0
+
+
+def test_a_run_that_diverged_is_not_written_over_a_good_one(tmp_path: Path, worlds: WorldSource) -> None:
+    """Long before the line of its hundredth step would say so."""
+    wild = override(smoke(), ["train.learning_rate=1e30", "train.warmup_steps=0"])
+    with pytest.raises(DivergedError, match=r"^step 2: the loss is .*; .*(overflow|layer|weights)"):
+        train(wild, worlds, Run(tmp_path, Budget(steps=40), save_steps=1), lambda _: None)
+    assert read_header(tmp_path / "state", wild, worlds.describe()).spent.steps == 1
+    assert load_checkpoint(tmp_path)[2]["steps"] == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "norm", "message"),
+    [
+        (float("nan"), 1.0, "the loss is nan"),
+        (3e4, 1.0, "the loss is 15000"),
+        (1.0, float("inf"), "a gradient is no number"),
+    ],
+)
+def test_what_is_no_number_is_not_saved(loss: float, norm: float, message: str) -> None:
+    log = Log(["first"], "cpu", 1, Spent(steps=30), Budget(steps=100), lambda _: None)
+    log.check()
+    log.add(Step(torch.tensor(1.0), torch.tensor([1.0]), 1, 64, 0.1, 1e9))
+    log.check()
+    log.add(Step(torch.tensor(loss), torch.tensor([norm]), 1, 64, 0.1, 1e9))
+    with pytest.raises(DivergedError, match=f"step 32: {message}"):
+        log.check()
 
 
 def test_large_tensors_are_cut_into_files_of_bounded_size(tmp_path: Path) -> None:
