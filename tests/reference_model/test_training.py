@@ -232,9 +232,12 @@ class Zeroed:
         return self.stepper(tensors, references)
 
 
-def test_a_recorded_step_is_the_step() -> None:
-    """On CUDA the recording; here the plain twin's promise: gradients are added to what is there."""
-    preset = smoke()
+@pytest.mark.parametrize("layout", ["decoder-only", "encoder-decoder"])
+def test_a_recorded_step_is_the_step(layout: str) -> None:
+    """On CUDA the recording, of blocks that are not compiled; here the plain twin's promise: gradients are added to
+    what is there. Without references too, where an encoder has no gradient.
+    """
+    preset = dataclasses.replace(smoke(), model=dataclasses.replace(smoke().model, layout=layout))
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Kaleido(preset.model).to(device)
     torch.nn.init.normal_(model.head.weight, std=0.1)
@@ -249,7 +252,7 @@ def test_a_recorded_step_is_the_step() -> None:
         t = torch.rand(2, generator=generator).to(device)
         return StepTensors(tokens, noise, t, poses, k, torch.zeros(2, 4, device=device), None)
 
-    for references in (1, 2, 1, 1):
+    for references in (1, 2, 1, 0, 1, 0):
         step = draw()
         expected = plain(step, references)
         grads = [torch.zeros_like(w) if w.grad is None else w.grad.clone() for w in weights]
