@@ -531,6 +531,17 @@ def test_a_spike_is_named_with_its_step_and_layer(tmp_path: Path) -> None:
         log.add(Step(torch.tensor(loss), torch.tensor(norms), int(number != 5), 64, 0.1, 1e9))
     assert lines[0] == {"spike": 93, "loss": 9.0, "layer": "second", "gradient_times_median": 50.0}
     assert lines[1]["step"] == 100 and lines[1]["progress"] == 1.0
+    assert log.spent.flops == 20e9
+
+
+def test_the_average_forgets_the_beginning_at_once(tmp_path: Path, worlds: WorldSource) -> None:
+    """After the first step nine tenths of it are the new weights, whatever the preset's decay."""
+    train(override(smoke(), ["train.ema_decay=0.999"]), worlds, Run(tmp_path, Budget(steps=1)), lambda _: None)
+    torch.manual_seed(smoke().train.seed)
+    start, state = Kaleido(smoke().model).state_dict(), read_shards(tmp_path / "state", "state")
+    for name, begun in start.items():
+        torch.testing.assert_close(state[f"averaged.{name}"], begun.lerp(state[f"model.{name}"], 0.9))
+    assert any(not torch.equal(begun, state[f"model.{name}"]) for name, begun in start.items())
 
 
 def test_a_run_that_diverged_is_not_written_over_a_good_one(tmp_path: Path, worlds: WorldSource) -> None:
