@@ -4,6 +4,7 @@
     python benchmarks/model.py --only train,gta             # some of them
     python benchmarks/model.py --only train --profile       # what a step spends its time on
     python benchmarks/model.py --only train --ways now,before,no-stream   # without some fused kernels (kernels_used.py)
+    python benchmarks/model.py --only latency --device cpu  # seconds a view as `kbench run` has them, on two threads
     python benchmarks/model.py --tiny                       # all sections at toy size on a CPU: does it run
 
 Sections: ceiling, kernels, train, compile, gta, window, cache, frames, latency. Every line is printed as soon as it is
@@ -36,9 +37,11 @@ from kernels_used import WAYS, sort_kernels, take_away
 from torch import Tensor
 
 from reference_model.attention import Window, attend_across, attend_windows, attend_within, prepare_qkv, restore_output
-from reference_model.config import ModelConfig, large, tiny
+from reference_model.config import ModelConfig, Preset, large, small, smoke, tiny
 from reference_model.flops import cache_flops, denoise_flops, forward_flops
 from reference_model.flow import build_levels
+from reference_model.inference import LoadedModel, render_views
+from reference_model.inputs import build_inputs
 from reference_model.kernels import action
 from reference_model.model import Kaleido, Views, count_parameters, make_rooms, round_weights
 from reference_model.optim import build_optimizers
@@ -519,6 +522,10 @@ def measure_frames(machine: Machine, args: argparse.Namespace) -> None:
 
 def measure_latency(machine: Machine, args: argparse.Namespace) -> None:
     """Seconds a view, 4 targets at a time from 4 references, cached; beside the time its FLOPs take at 600 TFLOP/s."""
+    if not machine.cuda:
+        measure_rendering(machine, args)
+    if not (machine.cuda or machine.toy):
+        return
     for size, way in itertools.product(map(int, args.sizes.split(",")), args.ways.split(",")):
         config = build_config(machine, size=size)
         model = build_sampling_model(machine, config, way)
@@ -535,6 +542,51 @@ def measure_latency(machine: Machine, args: argparse.Namespace) -> None:
                    **{f"{k} ms a view": 1e3 * v for k, v in seconds.items()}, bound_ms=work / 600e12 * 1e3,
                    tflops=work / min(seconds.values()) / 1e12, parameters=count_parameters(model))  # fmt: skip
         free(machine)
+
+
+def measure_rendering(machine: Machine, args: argparse.Namespace) -> None:
+    """Seconds a view of `render_views` on a CPU, one step, with references kept over chunks as it does by itself and in
+    the sequence of each chunk; beside the time of its FLOPs at the rate of one large product.
+    """
+    torch.set_num_threads(args.threads)
+    a = torch.randn(1024, 1024)
+    for preset, targets in itertools.product((smoke(),) if machine.toy else (tiny(), small()), (1, 4, 12)):
+        torch.manual_seed(0)
+        model = build_model(machine, preset.model, compiled=False).eval()
+        loaded = LoadedModel(model, preset, "random", (), "cpu", build_inputs(preset.model, "cpu"))
+        size, n = preset.model.image_size, (preset.model.image_size // preset.model.patch) ** 2
+        for references in (1, 3, 7) if not machine.toy else (1,):
+            views = draw_views(machine, 1, references, targets, size)
+            c2w, k = views.c2w[0], views.intrinsics[0]
+            given = (
+                torch.rand(references, 3, size, size),
+                c2w[:references],
+                k[:references],
+                c2w[references:],
+                k[references:],
+            )
+            seconds: dict[bool | None, list[float]] = {None: [], False: []}
+            images = {cached: render_views(loaded, *given, cached=cached) for cached in seconds}
+            products: list[float] = []
+            for _, cached in itertools.product(range(args.repeats), seconds):  # in turn: other work here hits all
+                products.append(2 * 1024**3 / machine.timed(lambda: a @ a, 10))
+                begun = time.perf_counter()
+                render_views(loaded, *given, cached=cached)
+                seconds[cached].append((time.perf_counter() - begun) / targets)
+            chunks = [min(4, targets - first) for first in range(0, targets, 4)]
+            anew = sum(forward_flops(preset.model, references, chunk, n) for chunk in chunks)
+            kept = len(set(chunks)) * cache_flops(preset.model, references, n)
+            kept += sum(denoise_flops(preset.model, references, chunk, n) for chunk in chunks)
+            rate, best, before = max(products), min(seconds[None]), min(seconds[False])
+            report("latency", device="cpu", threads=args.threads, preset=preset_name(preset), references=references,
+                   targets=targets, **{"s a view": best, "anew s a view": before}, gain=before / best,
+                   flops_gain=anew / kept, bound_s=kept / targets / rate, product_gflops=rate / 1e9,
+                   share_of_bound=kept / targets / rate / best,
+                   largest_difference=(images[None] - images[False]).abs().max().item())  # fmt: skip
+
+
+def preset_name(preset: Preset) -> str:
+    return next(build.__name__ for build in (smoke, tiny, small) if build() == preset)
 
 
 SECTIONS: dict[str, Callable[[Machine, argparse.Namespace], None]] = {
@@ -557,6 +609,9 @@ def main() -> None:
     parser.add_argument("--ways", default="now", help=f"of train, cache and latency: {', '.join(WAYS)}")
     parser.add_argument("--profile", action="store_true", help="after `train`: the costliest operations")
     parser.add_argument("--tiny", action="store_true", help="toy sizes, on the CPU")
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu: of latency alone")
+    parser.add_argument("--threads", type=int, default=2, help="of latency on a CPU")
+    parser.add_argument("--repeats", type=int, default=3, help="of latency on a CPU, of which the best counts")
     parser.add_argument("--widths", default="512,768", help="of train and gta")
     parser.add_argument("--sizes", default="128,256,512", help="of cache and latency, in pixels")
     parser.add_argument("--first-step", action="store_true", help=argparse.SUPPRESS)
@@ -566,9 +621,11 @@ def main() -> None:
         parser.error(f"no section {', '.join(unknown)}: there are {', '.join(SECTIONS)}")
     if unknown := [name for name in args.ways.split(",") if name not in WAYS]:
         parser.error(f"no way {', '.join(unknown)}: there are {', '.join(WAYS)}")
-    if not args.tiny and not torch.cuda.is_available():
-        parser.error("no GPU here: add --tiny to run at toy size on the CPU")
-    machine = Machine("cpu" if args.tiny else "cuda", toy=args.tiny, repeats=1 if args.tiny else 10)
+    if args.device == "cpu" and not args.tiny and chosen != ["latency"]:
+        parser.error("on a CPU only latency runs at its real size: add --only latency, or --tiny for all at toy size")
+    if args.device == "cuda" and not args.tiny and not torch.cuda.is_available():
+        parser.error("no GPU here: add --tiny to run at toy size on the CPU, or --only latency --device cpu")
+    machine = Machine("cpu" if args.tiny else args.device, toy=args.tiny, repeats=1 if args.tiny else 10)
     torch.set_float32_matmul_precision("high")
     if args.first_step:
         first_step(machine, args)

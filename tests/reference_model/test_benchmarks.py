@@ -32,6 +32,9 @@ def test_every_section_reports_and_names_its_bar(tmp_path: Path) -> None:
         assert bars and all(bar.endswith((" met", " MISSED")) for bar in bars)
     assert all(row["largest_difference"] < 1e-5 for row in rows if row["section"] == "cache")  # cached equals uncached
     assert all(row["gradients_apart"] < 1e-5 for row in rows if row["section"] == "train")
+    rendered = [row for row in rows if row.get("device") == "cpu" and row["section"] == "latency"]
+    assert [row["targets"] for row in rendered] == [1, 4, 12]
+    assert all(row["largest_difference"] < 1e-5 and row["flops_gain"] >= 1 for row in rendered)
 
 
 def test_kernels_are_sorted_by_what_they_are_for() -> None:
