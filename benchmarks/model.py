@@ -34,6 +34,7 @@ from typing import NamedTuple
 import torch
 import torch._functorch.config
 from kernels_used import WAYS, sort_kernels, take_away
+from rounding import round_weights
 from torch import Tensor
 
 from reference_model.attention import Window, attend_across, attend_windows, attend_within, prepare_qkv, restore_output
@@ -43,7 +44,7 @@ from reference_model.flow import build_levels
 from reference_model.inference import LoadedModel, render_views
 from reference_model.inputs import build_inputs
 from reference_model.kernels import action
-from reference_model.model import Kaleido, Views, count_parameters, make_rooms, round_weights
+from reference_model.model import Kaleido, Views, count_parameters, make_rooms
 from reference_model.optim import build_optimizers
 from reference_model.recording import RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Rollout, Sampling, Scene, integrate, roll_out

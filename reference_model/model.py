@@ -254,17 +254,5 @@ def take_views(cache: Cache, rows: list[int]) -> Cache:
     return tuple(KeyValues(keys.k[:, rows], keys.v[:, rows]) for keys in cache)
 
 
-def round_weights(model: Kaleido) -> Kaleido:
-    """The same model, the weights of its matrix products in bfloat16: for inference under autocast, which would round
-    them alike at every call. What enters no product (gains, tables, registers) stays, and so does the embedding of t,
-    whose angles take the type of its weights.
-    """
-    kept = set(model.time.modules())
-    for module in model.modules():
-        if isinstance(module, nn.Linear) and module not in kept:
-            module.to(torch.bfloat16)
-    return model
-
-
 def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,7 @@ import torch.nn.functional as F
 from reference_model.attention import attend, attend_across, attend_windows, attend_within, cut_views
 from reference_model.codecs import patchify, unpatchify
 from reference_model.config import smoke
-from reference_model.model import AlignedLinear, Kaleido, Views, round_weights
+from reference_model.model import AlignedLinear, Kaleido, Views
 from tests.reference_model.models import DESIGNS, build_config, build_model, build_scene
 
 
@@ -156,6 +159,7 @@ def test_weights_rounded_once_predict_what_weights_rounded_at_every_call_do() ->
     """Bit by bit, under autocast: t's embedding keeps its type, and with it the angles of t."""
     config = build_config(registers=2, modulation="block")
     model, scene = build_model(config, torch.float32), build_scene(config, torch.float32)
+    round_weights = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "rounding.py"))["round_weights"]
     with torch.autocast("cpu", torch.bfloat16):
         before = scene.run(model)
         rounded = round_weights(model)
