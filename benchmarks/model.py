@@ -38,7 +38,7 @@ from rounding import round_weights
 from torch import Tensor
 
 from reference_model.attention import Window, attend_across, attend_windows, attend_within, prepare_qkv, restore_output
-from reference_model.config import ModelConfig, Preset, large, small, smoke, tiny
+from reference_model.config import ModelConfig, Preset
 from reference_model.flops import cache_flops, denoise_flops, forward_flops
 from reference_model.flow import build_levels
 from reference_model.inference import LoadedModel, render_views
@@ -46,6 +46,7 @@ from reference_model.inputs import build_inputs
 from reference_model.kernels import action
 from reference_model.model import Kaleido, Views, count_parameters, make_rooms
 from reference_model.optim import build_optimizers
+from reference_model.presets import large, small, smoke, tiny
 from reference_model.recording import RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Rollout, Sampling, Scene, integrate, roll_out
 from reference_model.training.gradients import Gradients

@@ -23,8 +23,9 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
-from reference_model.config import PRESETS, ModelConfig, Preset, Stage, small, smoke
+from reference_model.config import ModelConfig, Preset, Stage
 from reference_model.model import count_parameters
+from reference_model.presets import PRESETS, small, smoke
 from reference_model.train import Loop, Run, build_trained, prepare_blocks
 from reference_model.training.parallel import Team, join_team, speaks
 from reference_model.training.schedule import Budget

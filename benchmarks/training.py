@@ -19,12 +19,13 @@ import torch
 from kernels_used import WAYS, sort_kernels, take_away
 from timing import timed
 
-from reference_model.config import PRESETS, Preset
+from reference_model.config import Preset
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
+from reference_model.presets import PRESETS
 from reference_model.recording import build_stepper
 from reference_model.train import build_loss, compile_blocks
 from reference_model.training.gradients import Gradients

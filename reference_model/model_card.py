@@ -14,8 +14,9 @@ from typing import Any
 import torch
 
 from reference_model.checkpoint import find_checkpoint, load_checkpoint
-from reference_model.config import PRESETS, Preset, Stage
+from reference_model.config import Preset, Stage
 from reference_model.model import Kaleido, count_parameters
+from reference_model.presets import PRESETS
 
 WORLDS = "reference_model.worlds"
 

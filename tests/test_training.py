@@ -14,7 +14,8 @@ from kaleido_bench.training.calls import DataCall
 from kaleido_bench.training.checking import build_budget, check_initial, check_out, open_data
 from kaleido_bench.training.presets import change_preset, load_preset, render_preset
 from kaleido_bench.training_data import LazyImages, ReaderScenes, check_name, split_numbers
-from reference_model.config import PRESETS, Stage, smoke
+from reference_model.config import Stage
+from reference_model.presets import PRESETS, smoke
 from reference_model.training.posed import PosedScene
 from tests.predict.tiny import HEIGHT, WIDTH, make_image, write_data, write_scene
 

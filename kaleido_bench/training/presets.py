@@ -19,7 +19,8 @@ def load_preset(name: str, settings: tuple[str, ...] = ()) -> Preset:
     Raises:
         BenchError: there is none; a setting names no field, or a value that the field does not take.
     """
-    from reference_model.config import PRESETS, from_json
+    from reference_model.config import from_json
+    from reference_model.presets import PRESETS
 
     if name in PRESETS:
         preset = PRESETS[name]()

@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reference_model.config import PRESETS, Preset, build_record, from_json
+from reference_model.config import Preset, build_record, from_json
+from reference_model.presets import PRESETS
 
 
 def read_preset(name: str) -> Preset:

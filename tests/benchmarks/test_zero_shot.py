@@ -194,8 +194,8 @@ def test_bars_are_met_and_missed(scripts: dict[str, ModuleType]) -> None:
 def weights(tmp_path: Path) -> Path:
     """Random weights of the toy preset."""
     from reference_model.checkpoint import write_checkpoint
-    from reference_model.config import smoke
     from reference_model.model import Kaleido
+    from reference_model.presets import smoke
 
     torch.manual_seed(0)
     model = Kaleido(smoke().model)

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from reference_model.checkpoint import write_checkpoint
-from reference_model.config import smoke
 from reference_model.model import Kaleido as ReferenceModel
+from reference_model.presets import smoke
 from tests.cli.conftest import Kbench, start_kbench
 from tests.predict.tiny import write_protocol
 

@@ -29,7 +29,8 @@ from kaleido_bench.training.presets import load_preset
 from kaleido_bench.training.running import STOPPING
 from kaleido_bench.training_data import ReaderScenes
 from reference_model.checkpoint import load_checkpoint
-from reference_model.config import PRESETS, from_json
+from reference_model.config import from_json
+from reference_model.presets import PRESETS
 from reference_model.training.claim import claim
 from tests.cli.conftest import Kbench, start_kbench
 from tests.predict.tiny import write_data, write_protocol, write_scene

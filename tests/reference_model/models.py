@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from reference_model.config import ModelConfig, smoke
+from reference_model.config import ModelConfig
 from reference_model.model import Kaleido, Views
+from reference_model.presets import smoke
 
 ROWS, REFERENCES, VIEWS = 4, 2, 5
 SIZE = 8 * ROWS

@@ -22,12 +22,13 @@ import torch
 from PIL import Image
 
 from reference_model.ablations import build_ablations, build_extra, change, shorten
-from reference_model.config import Preset, Stage, small, smoke
+from reference_model.config import Preset, Stage
 from reference_model.held_out import Batch, render_batch
 from reference_model.inference import LoadedModel
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido
 from reference_model.positions import normalise_poses
+from reference_model.presets import small, smoke
 from reference_model.studies.estimates import Costs, estimate_queue, estimate_run
 from reference_model.studies.figures import draw_study, plot_groups, write_tables
 from reference_model.studies.results import (

@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
-from reference_model.config import PRESETS, Preset, medium, small, smoke
+from reference_model.config import Preset
 from reference_model.flops import forward_flops
 from reference_model.flow import build_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, count_parameters
+from reference_model.presets import PRESETS, medium, small, smoke
 from reference_model.train import build_loss, compile_blocks
 from reference_model.training.steps import WorldSource, prepare_step
 

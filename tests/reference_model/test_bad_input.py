@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from reference_model.checkpoint import write_checkpoint
-from reference_model.config import Preset, smoke
+from reference_model.config import Preset
 from reference_model.inference import LoadedModel, load_model, render_views
+from reference_model.presets import smoke
 from reference_model.sampler import Rollout, Sampling
 from tests.reference_model.models import DESIGNS, build_config, build_model, random_poses
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from kaleido_bench.score.oracles import repair_torchvision
 from reference_model.codecs import Autoencoder, Codec, Scaling, build_codec, fold, load_taef2, unfold
-from reference_model.config import Preset, large, latent
+from reference_model.config import Preset
+from reference_model.presets import large, latent
 from reference_model.tiny_autoencoder import TinyAutoencoder
 
 FOX = ("0001", "0021", "0042", "0078")

@@ -15,7 +15,7 @@ from torch import Tensor
 from reference_model.attention import attend_across, attend_windows
 from reference_model.blocks import TemporalAttention
 from reference_model.checkpoint import write_checkpoint
-from reference_model.config import ModelConfig, smoke
+from reference_model.config import ModelConfig
 from reference_model.diagnostics import (
     find_overflow,
     main,
@@ -28,6 +28,7 @@ from reference_model.diagnostics import (
 )
 from reference_model.figures import load_attention
 from reference_model.model import Kaleido, Views
+from reference_model.presets import smoke
 from reference_model.train import Run, train
 from reference_model.training.schedule import Budget
 from reference_model.training.steps import WorldSource

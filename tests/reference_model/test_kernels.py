@@ -17,10 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from reference_model import attention
 from reference_model.attention import Gains
 from reference_model.blocks import Attention, Block, FeedForward
-from reference_model.config import smoke
 from reference_model.kernels import action, stream
 from reference_model.model import Kaleido, Views, make_rooms
 from reference_model.positions import Actions, PoseActions, Rotations
+from reference_model.presets import smoke
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 

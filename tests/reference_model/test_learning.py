@@ -6,11 +6,11 @@ import dataclasses
 
 import torch
 
-from reference_model.config import small
 from reference_model.flow import flow_loss, mix, sample_noise_levels
 from reference_model.held_out import HELD_OUT_SEED, predict_targets, psnr, render_batch
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
+from reference_model.presets import small
 
 
 def test_a_small_model_overfits_one_scene_past_35_db() -> None:

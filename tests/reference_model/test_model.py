@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from reference_model.attention import attend, attend_across, attend_windows, attend_within, cut_views
 from reference_model.codecs import patchify, unpatchify
-from reference_model.config import smoke
 from reference_model.model import AlignedLinear, Kaleido, Views
+from reference_model.presets import smoke
 from tests.reference_model.models import DESIGNS, build_config, build_model, build_scene
 
 

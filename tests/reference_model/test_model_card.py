@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from reference_model.checkpoint import SHIPPED
-from reference_model.config import Stage, from_json, smoke
+from reference_model.config import Stage, from_json
 from reference_model.model_card import describe_stages, render_card
+from reference_model.presets import smoke
 
 CARD: dict[str, Any] = {
     "training_data": ["reference_model.worlds"],

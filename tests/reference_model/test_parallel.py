@@ -16,9 +16,10 @@ import torch
 import torch.distributed as dist
 
 from reference_model.checkpoint import read_shards
-from reference_model.config import Preset, smoke
+from reference_model.config import Preset
 from reference_model.inference import load_model
 from reference_model.model import Kaleido
+from reference_model.presets import smoke
 from reference_model.train import CONSULT, Run, train
 from reference_model.training.resuming import read_header
 from reference_model.training.schedule import Budget

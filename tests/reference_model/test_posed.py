@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from reference_model.config import Preset, Stage, smoke
+from reference_model.config import Preset, Stage
+from reference_model.presets import smoke
 from reference_model.training.posed import Ask, PosedScene, PosedSource, draw_pool, shuffle
 from reference_model.training.squares import Cache, cut_square, scale_to_cover
 from reference_model.training.steps import StepViews

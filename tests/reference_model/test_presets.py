@@ -11,9 +11,10 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from reference_model.config import PRESETS, FlowConfig, ModelConfig, from_json, large, smoke, tiny, to_json
+from reference_model.config import FlowConfig, ModelConfig, from_json, to_json
 from reference_model.flops import cache_flops, denoise_flops, forward_flops
 from reference_model.model import Kaleido, Views, count_parameters
+from reference_model.presets import PRESETS, large, smoke, tiny
 from tests.reference_model.models import DESIGNS, SEEING, build_config
 
 PARAMETERS = {

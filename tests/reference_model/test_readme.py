@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from reference_model.config import PRESETS
 from reference_model.flops import forward_flops
 from reference_model.model import Kaleido, count_parameters
+from reference_model.presets import PRESETS
 
 FOLDER = Path(__file__).parents[2] / "reference_model"
 TEXT = (FOLDER / "README.md").read_text()

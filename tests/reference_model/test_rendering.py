@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from reference_model.checkpoint import write_checkpoint
-from reference_model.config import Preset, latent, smoke
+from reference_model.config import Preset
 from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.inputs import build_inputs
+from reference_model.presets import latent, smoke
 from reference_model.sampler import Rollout, Sampling
 from tests.reference_model.models import build_config, build_model, random_poses
 

@@ -25,12 +25,13 @@ from reference_model.checkpoint import (
     write_checkpoint,
     write_shards,
 )
-from reference_model.config import Preset, from_json, smoke, tiny, to_json
+from reference_model.config import Preset, from_json, to_json
 from reference_model.flops import forward_flops
 from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, psnr, render_batch
 from reference_model.inference import load_model, render_views
 from reference_model.model import Kaleido
 from reference_model.optim import BatchedMuon
+from reference_model.presets import smoke, tiny
 from reference_model.recording import Loss, RecordedFunction, StepTensors, build_stepper
 from reference_model.sampler import Sampling
 from reference_model.train import Run, build_loss, train

@@ -24,8 +24,9 @@ from kaleido_bench.predict.adapters import (
 from kaleido_bench.predict.adapters.kaleido import Kaleido, Square, build
 from reference_model import inference
 from reference_model.checkpoint import write_checkpoint
-from reference_model.config import Preset, smoke
+from reference_model.config import Preset
 from reference_model.model import Kaleido as ReferenceModel
+from reference_model.presets import smoke
 from reference_model.sampler import Rollout, Sampling
 
 
