@@ -42,8 +42,9 @@ def small() -> Preset:
     little and far baselines need every patch. PRoPE and camera rays together see the focal length twice: both were best
     together in PRoPE's own comparison. Half of a head carries pose as in GTA and PRoPE, 16 channels time, the rest
     position. Four registers a view against massive activations. Levels lean to noise, half of them all the way: with
-    equal FLOPs that was worth 1.5 dB in one step and 0.9 in eight, a mean of 2 instead of 1.2 another 0.9 alone
-    (docs/log.md).
+    equal FLOPs that was worth 1.5 dB in one step and 0.9 in eight, a mean of 2 instead of 1.2 another 0.9 alone. Half
+    of the batch in twice the steps was worth 0.65 dB: hence 120 and 80 scenes a step, in two pieces for two GPUs
+    (docs/log.md, entry 15).
     """
     return Preset(
         model=ModelConfig(
@@ -58,15 +59,15 @@ def small() -> Preset:
         train=dataclasses.replace(
             tiny().train,
             stages=(
-                Stage(image_size=64, scenes=240, share=0.07, video=True),
-                Stage(image_size=64, scenes=240, share=0.4),
-                Stage(image_size=128, scenes=160, share=0.53),
+                Stage(image_size=64, scenes=120, share=0.07, video=True),
+                Stage(image_size=64, scenes=120, share=0.4),
+                Stage(image_size=128, scenes=80, share=0.53),
             ),
             learning_rate=3e-3,
             view_rule="mixed",
             view_pool=2,
             scale_jitter=0.5,
-            pieces=4,
+            pieces=2,
         ),
     )  # fmt: skip
 
@@ -74,25 +75,35 @@ def small() -> Preset:
 def latent() -> Preset:
     """28.8 M parameters at 256 px on the latents of FLUX.2's tiny autoencoder (codecs.py, `taef2`): 2 x 2 of its 32
     channels a token, so as many tokens as `small` has at 128 px. The paper's way, with the one autoencoder whose
-    weights are small. Velocity prediction, as third parties report of the paper. Nobody has trained it here yet.
+    weights are small. Nobody has trained it here yet.
+
+    The network and its training are `small`'s, each stage at twice the size, which is as many tokens. Levels are its
+    own: velocity prediction, as third parties report of the paper, sampled in many steps. `small`'s were measured where
+    a clean image is predicted in one; here no level is pure noise alone, and `tiny`'s milder bias leaves a sixth of the
+    levels, not a twentieth, below one half at 256 px.
     """
+    base = small()
     return Preset(
-        model=dataclasses.replace(small().model, patch=16, image_size=256, codec="taef2", token_channels=128),
-        flow=dataclasses.replace(small().flow, prediction="velocity"),
-        train=dataclasses.replace(
-            small().train,
-            stages=(
-                Stage(image_size=128, scenes=192, share=0.08, video=True),
-                Stage(image_size=128, scenes=192, share=0.42),
-                Stage(image_size=256, scenes=128, share=0.5),
-            ),
+        model=dataclasses.replace(base.model, patch=16, image_size=256, codec="taef2", token_channels=128),
+        flow=FlowConfig(
+            prediction="velocity", logit_mean=1.2, logit_std=1.2, shift="resolution", base_tokens=256,
+            reference_dropout=0.05, pure_noise=0.0,
+            min_t=0.2,  # of no effect: the loss of a velocity divides by nothing
         ),
-    )
+        train=dataclasses.replace(
+            base.train,
+            stages=tuple(dataclasses.replace(stage, image_size=2 * stage.image_size) for stage in base.train.stages),
+        ),
+    )  # fmt: skip
 
 
 def medium() -> Preset:
     """116 M parameters at 256 px: 12 views as the paper trained with, windows of 8 x 8 patches in turn local and
-    grid.
+    grid. Nobody has trained it here yet.
+
+    Clean pixels are predicted as in `small`, so its loss (min_t) and its share of pure noise stand, measured at 64 px
+    as they were. The bias grows with the targets too: 1.2 is then `small`'s 2.0 at five targets, whatever the size. How
+    views and units are drawn is `small`'s; warm-up, decay and clipping are `tiny`'s.
     """
     return Preset(
         model=ModelConfig(
@@ -100,7 +111,10 @@ def medium() -> Preset:
             pose="prope", time_channels=16, kv_heads=2, registers=4, window=8, window_from=512,
             keep_references=True,
         ),
-        flow=dataclasses.replace(small().flow, shift="resolution-views"),
+        flow=FlowConfig(
+            logit_mean=1.2, logit_std=1.2, min_t=0.5, shift="resolution-views", base_tokens=256,
+            reference_dropout=0.05, pure_noise=0.5,
+        ),
         train=dataclasses.replace(
             small().train,
             stages=(
@@ -121,6 +135,9 @@ def large() -> Preset:
     references. Nobody has
     trained it here: its shapes, parameters and FLOPs are checked on the meta device. In
     training each of up to eight GPUs holds a share of it.
+
+    Levels are `latent`'s, for the same reasons; their bias grows with the targets too, so that at 256 px it is about
+    what `latent` has there. How views and units are drawn is `small`'s; warm-up, decay and clipping are `tiny`'s.
     """
     return Preset(
         model=ModelConfig(
@@ -129,9 +146,9 @@ def large() -> Preset:
             feature_channels=768,
             features="dinov2:facebook/dinov2-base", codec="taef2", token_channels=128, keep_references=True,
         ),
-        flow=dataclasses.replace(medium().flow, prediction="velocity", base_tokens=1024),
+        flow=dataclasses.replace(latent().flow, shift="resolution-views", base_tokens=1024),
         train=dataclasses.replace(
-            medium().train,
+            small().train,
             stages=(
                 Stage(image_size=256, scenes=16, share=0.3, video=True),
                 Stage(image_size=256, scenes=16, share=0.4),

@@ -111,6 +111,13 @@ def build_scene(config: ModelConfig, dtype: torch.dtype = torch.float64, scenes:
     return Scene(draw(scenes, VIEWS, ROWS**2, config.channels), level, views, features)
 
 
+def build_views(references: int, targets: int, size: int, device: str = "cpu") -> Views:
+    """One scene whose cameras are all at the origin: where only shapes and counts matter."""
+    count = references + targets
+    k = torch.tensor([[40.0, 0, 17], [0, 44, 15], [0, 0, 1]], device=device).expand(1, count, 3, 3)
+    return Views(torch.eye(4, device=device).expand(1, count, 4, 4), k, references, size, size)
+
+
 def from_velocity(velocity: Tensor, noisy: Tensor, t: float, prediction: str) -> Tensor:
     """What a network would predict at (x_t, t) whose velocity is this: the inverse of `flow.to_velocity`."""
     if prediction == "velocity":

@@ -1,0 +1,92 @@
+"""The records of a preset: their stored form, and what they do not take."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from reference_model.config import from_json, to_json
+from reference_model.presets import smoke, tiny
+
+
+def test_a_preset_stored_before_the_later_designs_means_the_model_it_was() -> None:
+    old: dict[str, Any] = {
+        "model": {"width": 256, "depth": 7, "heads": 4, "mlp_width": 640, "patch": 8, "image_size": 128,
+                  "pose_channels": 32, "max_views": 8},
+        "flow": {"logit_mean": 1.2, "logit_std": 1.2, "min_t": 0.2},
+        "train": {
+            "stages": [
+                {"image_size": 64, "scenes": 128, "share": 0.45},
+                {"image_size": 128, "scenes": 64, "share": 0.55},
+            ],
+            "learning_rate": 0.004, "weight_decay": 0.01, "warmup_steps": 200, "decay_share": 0.4, "ema_decay": 0.9995,
+            "clip_norm": 1.0, "seed": 0,
+        },
+    }  # fmt: skip
+    read = from_json(json.dumps(old))
+    assert read == tiny()
+    config = read.model
+    assert (config.pose, config.value_action, config.rays) == ("gta", "joint", "camera")
+    assert (config.window, config.registers, config.time_channels) == (0, 0, 0)
+    assert (config.references_see_targets, config.key_heads, read.flow.prediction) == (False, 4, "clean")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"version": 99}, "version 99"),
+        ({"version": "new"}, "version"),
+        ({"model": {"deepth": 3}}, "deepth"),
+    ],
+)
+def test_a_preset_of_another_version_or_with_unknown_fields_is_refused(change: dict[str, Any], word: str) -> None:
+    raw = json.loads(to_json(smoke()))
+    for key, value in change.items():
+        raw[key] = {**raw[key], **value} if isinstance(value, dict) else value
+    with pytest.raises(ValueError, match=word):
+        from_json(json.dumps(raw))
+
+
+def test_a_new_preset_must_say_every_field() -> None:
+    raw = json.loads(to_json(smoke()))
+    del raw["model"]["pose"]
+    with pytest.raises(ValueError, match="ModelConfig lacks pose"):
+        from_json(json.dumps(raw))
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"heads": 3}, "heads"),
+        ({"kv_heads": 3, "heads": 4}, "kv_heads"),
+        ({"pose_channels": 6}, "pose_channels"),
+        ({"pose_channels": 4, "value_action": "split", "time_channels": 4}, "8"),
+        ({"time_channels": 3}, "time"),
+        ({"image_size": 30}, "image_size"),
+        ({"window": 3}, "windows of 3"),
+        ({"pose": "plucker"}, "gta, prope"),
+        ({"mlp": "relu"}, "swiglu"),
+        ({"layout": "encoder-decoder", "depth": 3}, "even depth"),
+        ({"layout": "encoder-decoder", "references_see_targets": True}, "encoder-decoder"),
+    ],
+)
+def test_an_impossible_config_is_refused(change: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        dataclasses.replace(smoke().model, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"prediction": "score"}, "velocity"),
+        ({"max_t": 0.0}, "max_t"),
+        ({"reference_dropout": 1.0}, "reference_dropout"),
+        ({"shift": "much"}, "resolution"),
+    ],
+)
+def test_an_impossible_flow_is_refused(change: dict[str, Any], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        dataclasses.replace(smoke().flow, **change)
