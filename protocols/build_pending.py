@@ -13,10 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 sys.path.insert(0, str(FOLDER))
 
-from builders.pending import draft_of  # noqa: E402
-from builders.reconfusion import RECONFUSION  # noqa: E402
-from builders.seva import SEVA  # noqa: E402
-from builders.trajectories import FOUR_DIM, VIEWCRAFTER  # noqa: E402
+from builders import reconfusion, seva, trajectories  # noqa: E402
 
 from kaleido_bench.authoring import render_yaml  # noqa: E402
 from kaleido_bench.drafts import describe_draft  # noqa: E402
@@ -24,7 +21,6 @@ from kaleido_bench.protocol import Protocol  # noqa: E402
 from kaleido_bench.records import parse_yaml_record  # noqa: E402
 
 HEADER = "# Written by protocols/build_pending.py. Do not edit: change the script, run it again.\n"
-SPLITS = [*SEVA, *RECONFUSION, *VIEWCRAFTER, *FOUR_DIM]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=FOLDER, help="the folder of protocols")
     out = parser.parse_args(arguments).out
-    for split in SPLITS:
-        text = HEADER + render_yaml(describe_draft(draft_of(split)))
-        parse_yaml_record(text, Protocol, where=split.name)
-        path = out / f"{split.name}.yaml"
+    for draft in (*seva.build(), *reconfusion.build(), *trajectories.build()):
+        text = HEADER + render_yaml(describe_draft(draft))
+        parse_yaml_record(text, Protocol, where=draft.name)
+        path = out / f"{draft.name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,7 @@
-"""What the protocols share whose view ids the user has to bring."""
+"""What the protocols share whose view ids the user has to bring from a published archive of scene folders.
+
+A `Published` is one such benchmark: what all its protocols have in common. An `Entry` is one protocol of it.
+"""
 
 from __future__ import annotations
 
@@ -16,51 +19,61 @@ FROZEN_TODAY = (
     "numbering are the archive's."
 )
 V_INPUTS = "SEVA's Table 2 says one input; its Table 7, as far as it is legible, two."
+LAYOUT = "scene folders in the layout of the published archive, views sorted by path"
 
 
-class Split(NamedTuple):
-    """One pending protocol, whose ids are in a published archive of scene folders."""
+class Published(NamedTuple):
+    """A benchmark whose splits are in a published archive."""
 
-    name: str
-    title: str
-    kind: str
-    entry: str
-    data: str
-    level: str
-    counts: tuple[int, ...]
-    scenes: int | None
-    targets: tuple[int, ...] | None
-    size: tuple[int, int]
-    sources: tuple[str, ...]
-    problems: tuple[str, ...]
-    root: str
+    kind: str  # of `kbench import-split`; its protocols are named below it
+    title: str  # with {} for an entry's own
+    root: str  # below the folder of data sets
     obtain: str
+    size: int | tuple[int, int]  # (width, height), or the side of a square
+    sources: tuple[str, ...]
+    problems: tuple[str, ...]  # said after those of an entry
     convention: str = "kbench-v1"
     metrics: tuple[str, ...] = ("psnr", "ssim", "lpips-alex")
     optional: tuple[str, ...] = ("lpips-vgg",)
     filter: str = "lanczos"
+
+
+class Entry(NamedTuple):
+    """One protocol: the scenes of a folder of the archive, and how many views are given and asked for."""
+
+    name: str
+    title: str
+    folder: str
+    data: str  # name of the data set
+    level: str  # object or scene
+    scenes: int
+    counts: tuple[int, ...]  # of references
+    targets: Mapping[int, int] | None = None  # of a case, by its number of references; None: not known
+    problems: tuple[str, ...] = ()
+    size: int | None = None  # other than the benchmark's
     cameras: Mapping[str, JsonValue] = GIVEN
     scene_names: tuple[str, ...] = ()  # of the scenes that are known by name
 
 
-def draft_of(split: Split) -> Draft:
+def draft_entry(of: Published, entry: Entry) -> Draft:
     """The pending protocol."""
+    root = f"{of.root}/{entry.folder}"
+    targets = None if entry.targets is None else tuple(entry.targets[count] for count in entry.counts)
+    size = entry.size or of.size
     return Draft(
-        name=split.name,
-        title=split.title,
-        level=split.level,
-        regime="many-view" if max(split.counts) > 9 else "few-view",
-        data=Data(
-            split.data, "seva", split.root, "scene folders in the layout of the published archive, views sorted by path"
-        ),
-        pending=Pending(split.kind, split.entry, split.obtain, split.scenes, split.targets, split.scene_names),
-        counts=split.counts,
-        preparation=describe_preparation(*split.size, filter=split.filter),
-        cameras=split.cameras,
-        convention=split.convention,
-        metrics=split.metrics,
-        optional_metrics=split.optional,
+        name=f"{of.kind}/{entry.name}",
+        title=of.title.format(entry.title),
+        level=entry.level,
+        regime="many-view" if max(entry.counts) > 9 else "few-view",
+        data=Data(entry.data, "seva", root, LAYOUT),
+        pending=Pending(of.kind, entry.folder, of.obtain, entry.scenes, targets, entry.scene_names),
+        counts=entry.counts,
+        preparation=describe_preparation(*((size,) if isinstance(size, int) else size), filter=of.filter),
+        cameras=entry.cameras,
+        convention=of.convention,
+        metrics=of.metrics,
+        optional_metrics=of.optional,
         targets="as-published",
-        sources=split.sources,
-        problems=split.problems,
+        sources=of.sources,
+        problems=(*entry.problems, *of.problems),
     )

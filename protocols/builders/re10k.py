@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from builders.common import count_null, load_entries, position_cases, prepare, with_twin
+from builders.seva import LATER_RESIZE, SEVA
 from kaleido_bench.drafts import Data, Draft
 
 PIXELSPLAT = "dcharatan+pixelsplat"
@@ -36,7 +39,19 @@ CONVENTION = (
 )
 CROP = "Only the central square of a 640x360 frame is seen and scored."
 VANISHING = "Clips vanish from YouTube: a copy of the data that lacks scenes must not be scored as if it were whole."
-PAIR = {"metrics": ("psnr", "ssim"), "optional_metrics": ("lpips-vgg",)}
+PAIRS = Draft(
+    name="",
+    title="",
+    level="scene",
+    regime="few-view",
+    data=RE10K,
+    preparation=prepare(256),
+    convention="pixelsplat-offline",
+    metrics=("psnr", "ssim"),
+    optional_metrics=("lpips-vgg",),
+    sources=(),
+)
+"""What nearly all of them do as pixelSplat did, and each says of itself where it does otherwise."""
 
 
 class Clips(NamedTuple):
@@ -47,14 +62,40 @@ class Clips(NamedTuple):
     source: str
 
 
+class Listing(NamedTuple):
+    """One of pixelSplat's lists, which it has of each of its data sets."""
+
+    file: str  # with {} for the family
+    name: str
+    title: str
+    problems: tuple[str, ...] = ()
+    also_in: Mapping[str, str] = {}  # family -> where the same list is
+
+
 CLIPS = (Clips("re10k", RE10K, RE10K_SOURCE), Clips("acid", ACID, ACID_SOURCE))
+LISTINGS = (
+    Listing(
+        "evaluation_index_{}.json",
+        "pixelsplat-2v",
+        "two views and three targets between them, as pixelSplat chose them",
+        also_in={"re10k": SAME_FILE},
+    ),
+    Listing(
+        "evaluation_index_{}_video.json",
+        "pixelsplat-2v-video",
+        "two views and every frame between them",
+        problems=(
+            "Both ends of every clip are references and targets at once.",
+            "The list was made for rendering videos; papers rarely say which of the two lists a number is of.",
+        ),
+    ),
+)
 
 
 def build(splits: Path) -> list[Draft]:
     """All protocols of the family."""
     return [
-        *build_pairs(splits),
-        *build_videos(splits),
+        *build_pixelsplat(splits),
         *build_lagernvs(splits),
         *build_latentsplat(splits),
         *build_mvsplat360(splits),
@@ -68,87 +109,34 @@ def _null(path: Path, what: str) -> str:
     return f"{count:,} clips of the published file have no entry (null: {what}); they are no cases here or there."
 
 
-def build_pairs(splits: Path) -> list[Draft]:
-    """Two references, three targets between them."""
-    return [
-        draft
-        for clips in CLIPS
-        for draft in _build_pixelsplat(
-            splits,
-            clips,
-            file=f"evaluation_index_{clips.family}.json",
-            name="pixelsplat-2v",
-            title="two views and three targets between them, as pixelSplat chose them",
-            also_in=(SAME_FILE,) if clips.family == "re10k" else (),
+def build_pixelsplat(splits: Path) -> list[Draft]:
+    """pixelSplat's pairs of references, with three targets between them and with every frame, scored as it does."""
+    drafts: list[Draft] = []
+    for listing, clips in itertools.product(LISTINGS, CLIPS):
+        file = listing.file.format(clips.family)
+        path = splits / PIXELSPLAT / file
+        null = _null(path, "no pair with enough overlap was found")
+        also_in = (listing.also_in[clips.family],) if clips.family in listing.also_in else ()
+        drafts += with_twin(
+            PAIRS._replace(
+                name=f"{clips.family}/{listing.name}",
+                title=f"{clips.family.upper()}, {listing.title}",
+                data=clips.data,
+                cases=position_cases(load_entries(path)),
+                sources=(clips.source, PIXELSPLAT_SOURCE.format(file=file)),
+                problems=(*listing.problems, null, *also_in, CONVENTION, CROP, VANISHING),
+            )
         )
-    ]
-
-
-def build_videos(splits: Path) -> list[Draft]:
-    """The same pairs, every frame from the one to the other a target."""
-    return [
-        draft
-        for clips in CLIPS
-        for draft in _build_pixelsplat(
-            splits,
-            clips,
-            file=f"evaluation_index_{clips.family}_video.json",
-            name="pixelsplat-2v-video",
-            title="two views and every frame between them",
-            problems=(
-                "Both ends of every clip are references and targets at once.",
-                "The list was made for rendering videos; papers rarely say which of the two lists a number is of.",
-            ),
-        )
-    ]
-
-
-def _build_pixelsplat(
-    splits: Path,
-    clips: Clips,
-    *,
-    file: str,
-    name: str,
-    title: str,
-    problems: tuple[str, ...] = (),
-    also_in: tuple[str, ...] = (),
-) -> list[Draft]:
-    """One of pixelSplat's lists, prepared and scored as it does."""
-    path = splits / PIXELSPLAT / file
-    return with_twin(
-        Draft(
-            name=f"{clips.family}/{name}",
-            title=f"{clips.family.upper()}, {title}",
-            level="scene",
-            regime="few-view",
-            data=clips.data,
-            preparation=prepare(256),
-            convention="pixelsplat-offline",
-            cases=position_cases(load_entries(path)),
-            sources=(clips.source, PIXELSPLAT_SOURCE.format(file=file)),
-            problems=(
-                *problems,
-                _null(path, "no pair with enough overlap was found"),
-                *also_in,
-                CONVENTION,
-                CROP,
-                VANISHING,
-            ),
-            **PAIR,
-        )
-    )
+    return drafts
 
 
 def build_lagernvs(splits: Path) -> list[Draft]:
     """LagerNVS scores pixelSplat's pairs, leak and all, after another resize and with another SSIM."""
     path = splits / PIXELSPLAT / "evaluation_index_re10k.json"
     return with_twin(
-        Draft(
+        PAIRS._replace(
             name="re10k/lagernvs-2v",
             title="RE10K, pixelSplat's pairs as LagerNVS prepares and scores them",
-            level="scene",
-            regime="few-view",
-            data=RE10K,
             preparation=prepare(256, filter="bilinear"),
             convention="lagernvs",
             cases=position_cases(load_entries(path)),
@@ -167,7 +155,6 @@ def build_lagernvs(splits: Path) -> list[Draft]:
                 VANISHING,
             ),
             index_of="re10k/pixelsplat-2v",
-            **PAIR,
         )
     )
 
@@ -178,14 +165,9 @@ def build_latentsplat(splits: Path) -> list[Draft]:
     for kind, where in (("intra", "between"), ("extra", "outside")):
         path = splits / "Chrixtar+latentsplat" / "evaluation_index" / f"re10k_{kind}.json"
         drafts += with_twin(
-            Draft(
+            PAIRS._replace(
                 name=f"re10k/latentsplat-{kind}",
                 title=f"RE10K, two views and three targets {where} them, as latentSplat chose them",
-                level="scene",
-                regime="few-view",
-                data=RE10K,
-                preparation=prepare(256),
-                convention="pixelsplat-offline",
                 cases=position_cases(load_entries(path)),
                 sources=(
                     RE10K_SOURCE,
@@ -198,7 +180,6 @@ def build_latentsplat(splits: Path) -> list[Draft]:
                     CROP,
                     VANISHING,
                 ),
-                **PAIR,
             )
         )
     return drafts
@@ -213,14 +194,10 @@ def build_mvsplat360(splits: Path) -> list[Draft]:
         ("extra", "re10k_extra_latentsplat_14_target_views_match.json", "re10k/latentsplat-extra"),
     ):
         entries = load_entries(folder / file)
-        common = Draft(
+        common = PAIRS._replace(
             name=f"re10k/mvsplat360-{kind}-14t",
             title=f"RE10K at 320x176, two views and MVSplat360's 14 targets ({kind})",
-            level="scene",
-            regime="few-view",
-            data=RE10K,
             preparation=prepare(320, 176),
-            convention="pixelsplat-offline",
             cases=position_cases(entries),
             sources=(
                 RE10K_SOURCE,
@@ -235,7 +212,6 @@ def build_mvsplat360(splits: Path) -> list[Draft]:
                 "It reports DISTS and FID too, which are not defined here.",
                 VANISHING,
             ),
-            **PAIR,
         )
         drafts += with_twin(common)
         drafts += with_twin(
@@ -259,11 +235,9 @@ def build_depthsplat(splits: Path) -> list[Draft]:
     """DepthSplat's long clips from six views."""
     path = splits / "cvg+depthsplat" / "re10k_ctx_6v_video.json"
     return with_twin(
-        Draft(
+        PAIRS._replace(
             name="re10k/depthsplat-6v-video",
             title="RE10K at 960x512, six views spread over a clip and every frame of it",
-            level="scene",
-            regime="few-view",
             data=RE10K_720P,
             preparation=prepare(960, 512),
             convention="mvsplat",
@@ -279,7 +253,6 @@ def build_depthsplat(splits: Path) -> list[Draft]:
                 "415,540 images of 960x512: some 600 GB of predictions.",
                 VANISHING,
             ),
-            **PAIR,
         )
     )
 
@@ -287,12 +260,9 @@ def build_depthsplat(splits: Path) -> list[Draft]:
 def build_seva(splits: Path) -> list[Draft]:
     """SEVA's entry `re10k-pixelsplat`: of its seventeen the one whose ids are all published outside its archive."""
     return with_twin(
-        Draft(
+        PAIRS._replace(
             name="seva/re10k-p",
             title="SEVA, RealEstate10K P (pixelSplat's pairs)",
-            level="scene",
-            regime="few-view",
-            data=RE10K,
             preparation=prepare(256, filter="box", background="white", alpha="composite"),
             convention="seva",
             cases=position_cases(load_entries(splits / PIXELSPLAT / "evaluation_index_re10k.json")),
@@ -304,14 +274,13 @@ def build_seva(splits: Path) -> list[Draft]:
                 "metrics: Stability-AI/stable-virtual-camera#53",
             ),
             problems=(
-                "SEVA predicts at 576x576 and resizes to 256x256 before metrics; here predictions are made at 256x256.",
-                "SEVA resizes by torch's area filter, which averages whole pixels; ours (box) weighs pixels that it "
-                "cuts.",
-                "No metric code was published: see `kbench metrics show seva` for what nobody knows of the convention.",
+                LATER_RESIZE,
+                *SEVA.problems,
                 "The rows of other methods are the means of their own papers, at their own preparation.",
                 VANISHING,
             ),
             metrics=("psnr", "ssim", "lpips-alex"),
+            optional_metrics=(),
             index_of="re10k/pixelsplat-2v",
         )
     )
