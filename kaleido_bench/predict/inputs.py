@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 
 from kaleido_bench.cases import Case
-from kaleido_bench.data.cameras import Camera, Cameras, normalise_cameras, scale_cameras, stack_cameras
+from kaleido_bench.data.cameras import Camera, Cameras, stack_cameras
+from kaleido_bench.data.normalisation import normalise_cameras, scale_cameras
 from kaleido_bench.data.scenes import PreparedView
 from kaleido_bench.items import WorkItem
 from kaleido_bench.predict.adapters.interface import ReferenceViews, TargetCameras

@@ -18,8 +18,8 @@ from pydantic import (
 
 from kaleido_bench.cases import find_repeated
 from kaleido_bench.conventions import ConventionName, MetricName
-from kaleido_bench.data.cameras import NORMALISATIONS
 from kaleido_bench.data.images import ImagePreparation
+from kaleido_bench.data.normalisation import NORMALISATIONS
 from kaleido_bench.records import (
     Record,
     RefusedError,
@@ -105,7 +105,7 @@ class NormalisedCameras(Record):
     """Cameras reach the adapter after a named rule that looks at the reference cameras only."""
 
     policy: Literal["normalised"]
-    rule: str = Field(description="one of the rules of kaleido_bench.data.cameras.NORMALISATIONS")
+    rule: str = Field(description="one of the rules of kaleido_bench.data.normalisation.NORMALISATIONS")
 
     @field_validator("rule")
     @classmethod

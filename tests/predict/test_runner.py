@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kaleido_bench.data.cameras import normalise_cameras
+from kaleido_bench.data.normalisation import normalise_cameras
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import Deviations, plan_items
 from kaleido_bench.predict.adapters import (
@@ -35,7 +35,13 @@ from kaleido_bench.predict.runner import (
     predict_run,
 )
 from kaleido_bench.predict.sessions import describe_session
-from kaleido_bench.predictions import AdapterRecord, create_run, load_prediction, open_run
+from kaleido_bench.predictions import (
+    AdapterRecord,
+    create_run,
+    load_prediction,
+    load_prediction_record,
+    open_run,
+)
 from kaleido_bench.protocol import load_protocol
 from kaleido_bench.views import ViewReader
 from tests.predict.tiny import HEIGHT, WIDTH, install_toys, write_data, write_protocol, write_scene
@@ -123,6 +129,19 @@ def test_each_call_that_predicts_is_recorded(tmp_path: Path) -> None:
     )
     assert len(again.run.record.sessions) == 2
     assert open_run(task.run.path).record == again.run.record
+
+
+def test_what_a_method_says_it_computes_in_stands_before_what_torch_does(tmp_path: Path) -> None:
+    """In run.json and in each case.json, and so among the notes of an efficiency table."""
+    data_dir, card = tmp_path / "data", CARD.model_copy(update={"settings": {"precision": "bfloat16"}})
+    write_data(data_dir, ("arc",))
+    loaded = load_protocol(write_protocol(tmp_path / "tiny.yaml", scenes=("arc",)))
+    task = Task(create_run(tmp_path / "runs", loaded, model="toy", adapter=card, fingerprint="f"), loaded, data_dir)
+    predict(task, InProcess(Recorder()))
+    run = open_run(task.run.path)
+    said = {load_prediction_record(run, item).precision for item in plan_items(loaded)}
+    assert len(said) == 1 and str(*said).startswith("bfloat16 by the method's setting, else ")
+    assert run.record.sessions[0].precision == f"bfloat16 by the method's setting, else {SESSION.precision}"
 
 
 def test_only_what_is_missing_or_damaged_is_predicted_again(tmp_path: Path) -> None:
