@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from reference_model.config import Preset, Stage
 from reference_model.flops import forward_flops
+from reference_model.training.settings import drop_video
 
 Stages = Literal["one", "preset"]
 
@@ -93,9 +94,8 @@ def count_steps(preset: Preset, flops: float) -> float:
 
 def with_video(preset: Preset, share: float) -> Preset:
     """Video in the first `share` of the budget, at the first stage's size; the rest keeps its proportions."""
-    posed = [stage for stage in preset.train.stages if not stage.video]
-    total = sum(stage.share for stage in posed)
-    stages = [dataclasses.replace(stage, share=stage.share / total * (1 - share)) for stage in posed]
+    posed = drop_video(preset).train.stages
+    stages = [dataclasses.replace(stage, share=stage.share * (1 - share)) for stage in posed]
     if share:
         stages.insert(0, Stage(posed[0].image_size, posed[0].scenes, share, video=True))
     return dataclasses.replace(preset, train=dataclasses.replace(preset.train, stages=tuple(stages)))

@@ -57,7 +57,7 @@ from reference_model.training.resuming import (
     write_state,
 )
 from reference_model.training.schedule import Budget, learning_rate, stage_at
-from reference_model.training.settings import override, read_preset
+from reference_model.training.settings import drop_video, override, read_preset
 from reference_model.training.sharded_muon import build_sharded_optimizers
 from reference_model.training.sharding import (
     ShardedGradients,
@@ -397,6 +397,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--photographs", type=Path, help="packed by reference_model.worlds.photographs; else from packages"
     )
     parser.add_argument("--set", action="append", default=[], metavar="GROUP.FIELD=VALUE", help="change the preset")
+    parser.add_argument("--no-video", action="store_true", help="leave the preset's stages of video out")
     parser.add_argument("--init", type=Path, help="begin with these weights")
     parser.add_argument("--save-steps", type=int, default=1000, help="write the whole state so often")
     parser.add_argument("--tensorboard", action="store_true")
@@ -418,6 +419,7 @@ def main() -> None:
             tensorboard=args.tensorboard,
         )
         preset = override(read_preset(args.preset), args.set)
+        preset = drop_video(preset) if args.no_video else preset
         done = train(preset, WorldSource(args.photographs, device), run, stop=Stop())
     except (ValueError, OSError, DivergedError) as error:
         sys.exit(f"{error}" if speaks() else 1)  # once: all processes fail alike

@@ -40,6 +40,9 @@ def train(
             "--set", metavar="GROUP.FIELD=VALUE", help="Change a field of the preset. Give it again for more."
         ),
     ] = None,
+    no_video: Annotated[
+        bool, typer.Option("--no-video", help="Leave the preset's stages of video out; the others share the budget.")
+    ] = False,
     initial: Annotated[
         Path | None, typer.Option("--init", metavar="DIR", help="Begin with the weights of this checkpoint.")
     ] = None,
@@ -91,6 +94,7 @@ def train(
     call = TrainCall(
         preset=preset,
         settings=tuple(setting or ()),
+        video=not no_video,
         out=out or Path("runs/train") / Path(preset).stem,
         minutes=minutes,
         steps=steps,
@@ -203,7 +207,7 @@ def write_words(call: TrainCall) -> list[str]:
         "--photographs": call.photographs,
         "--save-steps": call.save_steps,
     }
-    flags = {"--no-compile": not call.compiled, "--tensorboard": call.tensorboard}
+    flags = {"--no-video": not call.video, "--no-compile": not call.compiled, "--tensorboard": call.tensorboard}
     if call.data is not None:
         data = call.data
         options |= {"--data": data.root, "--reader": data.reader, "--data-name": data.name, "--fit": data.fit}

@@ -46,10 +46,15 @@ class DataCall:
 
 @dataclass(frozen=True)
 class TrainCall:
-    """What `kbench train` was asked."""
+    """What `kbench train` was asked.
+
+    Attributes:
+        video: whether the preset's stages of video stay.
+    """
 
     preset: str
     settings: tuple[str, ...]
+    video: bool
     out: Path
     minutes: float | None
     steps: int | None

@@ -41,7 +41,7 @@ def prepare(call: TrainCall, tell: Tell, *, source_device: str | None = None) ->
             "--tensorboard", "not installed", expected="the package tensorboard", fix="pip install tensorboard"
         )
     budget = build_budget(call.minutes, call.steps, call.flops)
-    preset = load_preset(call.preset, call.settings)
+    preset = load_preset(call.preset, call.settings, video=call.video)
     device = choose_device(call.device)
     from reference_model.train import Run
 
@@ -206,9 +206,16 @@ def open_data(data: DataCall, preset: Preset, tell: Tell) -> PosedSource:
             "--data",
             str(error),
             expected=f"scenes that serve every stage of the preset, {preset.model.max_views} views each",
-            fix="--ordered says that views are frames of a video; docs/training.md has presets without video.",
+            fix=suggest_stages(preset, ordered=found.ordered),
         ) from error
     return source
+
+
+def suggest_stages(preset: Preset, *, ordered: bool) -> str:
+    """What to do where scenes do not serve a preset; `ordered`: whether they are taken for frames of a video."""
+    if not ordered and any(stage.video for stage in preset.train.stages):
+        return "--no-video leaves the stages of video out; --ordered says that views are frames of a video."
+    return "docs/training.md says what a preset asks of scenes."
 
 
 def check_initial(initial: Path | None, preset: Preset) -> None:

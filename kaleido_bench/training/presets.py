@@ -1,4 +1,4 @@
-"""The preset that a call means: by name or from a file, with single fields changed."""
+"""The preset that a call means: by name or from a file, with single fields changed, with or without video."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from reference_model.config import Preset
 
 
-def load_preset(name: str, settings: tuple[str, ...] = ()) -> Preset:
-    """A preset by its name or from a file, with single fields changed.
+def load_preset(name: str, settings: tuple[str, ...] = (), *, video: bool = True) -> Preset:
+    """A preset by its name or from a file, with single fields changed; unless `video`, without stages of video.
 
     Raises:
-        BenchError: there is none; a setting names no field, or a value that the field does not take.
+        BenchError: there is none; a setting names no field, or a value that the field does not take; without video
+            nothing is left.
     """
     from reference_model.config import from_json
     from reference_model.presets import PRESETS
@@ -39,7 +40,8 @@ def load_preset(name: str, settings: tuple[str, ...] = ()) -> Preset:
             expected=f"one of {names}, or a file such as a checkpoint's preset.json",
             fix=suggest(name, PRESETS, otherwise="Correct it."),
         )
-    return change_preset(preset, settings)
+    preset = change_preset(preset, settings)
+    return preset if video else leave_video_out(preset)
 
 
 def change_preset(preset: Preset, settings: tuple[str, ...]) -> Preset:
@@ -63,6 +65,18 @@ def change_preset(preset: Preset, settings: tuple[str, ...]) -> Preset:
                 f"--set {setting}", str(error), expected="a value that the model can be built with", fix="Correct it."
             ) from error
     return preset
+
+
+def leave_video_out(preset: Preset) -> Preset:
+    """Raises BenchError for a preset of video alone."""
+    from reference_model.training.settings import drop_video
+
+    try:
+        return drop_video(preset)
+    except ValueError as error:
+        raise BenchError(
+            "--no-video", str(error), expected="a preset with other stages", fix="Drop it, or add stages."
+        ) from error
 
 
 def _quote(text: str) -> str:

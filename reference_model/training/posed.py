@@ -8,7 +8,8 @@ is seen as often as any other; its views are chosen by the preset's view rule am
 drawn anew each time. Images are decoded ahead on threads and kept, at the stage's size, as long as the memory allows.
 
 A stage of video takes consecutive frames of scenes that say they are ordered, poses hidden, as it takes clips of the
-worlds; where no scene is ordered it is refused, since shuffled photographs are no video.
+worlds; where no scene is ordered it is refused, since shuffled photographs are no video (`settings.drop_video` leaves
+such stages out).
 """
 
 from __future__ import annotations
@@ -185,7 +186,7 @@ class PosedSource:
         if ask.in_time and not any(scene.ordered for scene in scenes):
             return ValueError(
                 f"data set {self.name}: {ask.what} takes frames in the order of time, and no scene is an ordered "
-                "capture; say that they are, or take a preset without"
+                f"capture; say that they are, or {ask.instead}"
             )
         most = max(len(scene.images) for scene in scenes)
         return ValueError(
@@ -310,6 +311,11 @@ class Ask(NamedTuple):
     @property
     def what(self) -> str:
         return f"stage {self.stage + 1} of the preset (video)" if self.video else "view_rule 'video'"
+
+    @property
+    def instead(self) -> str:
+        """What does without the order of time."""
+        return "leave the stages of video out" if self.video else "take another rule"
 
     def refuses(self, scene: PosedScene) -> str | None:
         """Why a scene cannot serve; None: it can."""

@@ -1,4 +1,6 @@
-"""Which preset a command means: a name or a file, with single fields changed by `--set GROUP.FIELD=VALUE`."""
+"""Which preset a command means: a name or a file, with single fields changed by `--set GROUP.FIELD=VALUE`, and without
+stages of video by `--no-video`.
+"""
 
 from __future__ import annotations
 
@@ -53,3 +55,18 @@ def override(preset: Preset, settings: Sequence[str]) -> Preset:
             raise ValueError(str(error)) from error
         preset = dataclasses.replace(preset, **{group: changed})
     return preset
+
+
+def drop_video(preset: Preset) -> Preset:
+    """The preset without its stages of video, the shares of the others scaled to sum to one; as it is where none is.
+
+    Raises ValueError where all of its stages are video.
+    """
+    posed = [stage for stage in preset.train.stages if not stage.video]
+    if not posed:
+        raise ValueError("all stages are video: without them nothing is left to train")
+    if len(posed) == len(preset.train.stages):
+        return preset
+    total = sum(stage.share for stage in posed)
+    stages = tuple(dataclasses.replace(stage, share=stage.share / total) for stage in posed)
+    return dataclasses.replace(preset, train=dataclasses.replace(preset.train, stages=stages))

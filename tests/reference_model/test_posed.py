@@ -156,8 +156,10 @@ def test_ordered_captures_train_as_video(source: Callable[..., PosedSource]) -> 
     gaps = views.times.sort(1).values.diff(dim=1)
     assert (gaps == gaps[:, :1]).all() and (gaps >= 1).all()
     assert told == ["data set arcs, scene still: not an ordered capture; passed over"]
-    with pytest.raises(ValueError, match=r"stage 1 of the preset \(video\) .*no scene is an ordered capture"):
+    with pytest.raises(ValueError, match=r"stage 1 of the preset \(video\) .*no scene is an ordered .*video out"):
         source(scenes[:1]).check(preset)
+    with pytest.raises(ValueError, match=r"view_rule 'video' .*no scene is an ordered .*another rule"):
+        source(scenes[:1]).check(posed_preset(view_rule="video"))
 
 
 def test_scenes_with_too_few_views_are_passed_over_and_named_once(source: Callable[..., PosedSource]) -> None:

@@ -25,7 +25,7 @@ from reference_model.checkpoint import (
     write_checkpoint,
     write_shards,
 )
-from reference_model.config import Preset, from_json, to_json
+from reference_model.config import Preset
 from reference_model.flops import forward_flops
 from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, psnr, render_batch
 from reference_model.inference import load_model, render_views
@@ -84,12 +84,6 @@ def test_a_budget_is_one_of_three() -> None:
     for wrong in ({}, {"steps": 0}, {"steps": 3, "minutes": 1}):
         with pytest.raises(ValueError, match="exactly one"):
             Budget(**wrong)
-
-
-def test_overrides_are_recorded() -> None:
-    preset = override(tiny(), ["train.learning_rate=0.5", "model.depth=3"])
-    assert (preset.train.learning_rate, preset.model.depth) == (0.5, 3)
-    assert from_json(to_json(preset)) == preset
 
 
 @pytest.fixture(scope="module")
