@@ -7,11 +7,11 @@ import dataclasses
 import torch
 from kernels_used import WAYS, take_away
 from model_machine import Machine
-from rounding import round_weights
 from torch import Tensor
 
 from reference_model.config import ModelConfig
 from reference_model.model import Kaleido, Views
+from reference_model.precision import round_weights
 
 
 def build_config(machine: Machine, width: int = 512, size: int = 128, **changes: object) -> ModelConfig:

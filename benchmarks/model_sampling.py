@@ -6,6 +6,7 @@ import argparse
 import itertools
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from model_inputs import build_config, build_sampling_model, draw_tokens, draw_views
@@ -14,47 +15,28 @@ from model_rendering import measure_rendering
 from torch import Tensor
 
 from reference_model.flops import cache_flops, denoise_flops, forward_flops
-from reference_model.flow import build_levels
-from reference_model.model import Kaleido, Views, count_parameters, make_rooms
+from reference_model.model import Kaleido, Views, count_parameters
+from reference_model.precision import compute_in
 from reference_model.presets import tiny
-from reference_model.recording import RecordedFunction
-from reference_model.sampler import Rollout, Sampling, Scene, integrate, roll_out
+from reference_model.recording import Recordings
+from reference_model.sampler import Rollout, Sampling, Scene, roll_out, sample_targets
 
 
 def build_sampler(
     machine: Machine, model: Kaleido, clean: Tensor, views: Views, steps: int, *, cached: bool, graphed: bool
 ) -> Callable[[Tensor], Tensor]:
-    """Target tokens from noise, as `sampler.sample_targets` makes them, with or without a cache of the references, each
-    denoising step as one CUDA graph or as its single kernels. Making the cache is part of a call.
+    """`sampler.sample_targets`, with or without a cache of the references, each denoising step as one CUDA graph or as
+    its single kernels. Making the cache is part of a call.
     """
-    targets = views.take(views.references, views.c2w.shape[1], 0)
-    flow, places = tiny().flow, model.build_places(targets)
-    kept: dict[str, object] = {}
-
-    def predict(x: Tensor, t: Tensor) -> Tensor:
-        with machine.precision():
-            if cached:
-                return model.denoise(x, t, targets, kept["rooms"], places).float()  # pyright: ignore[reportArgumentType]
-            return model(torch.cat([clean, x], 1), t, views).float()
-
-    def remember() -> None:
-        """Into the same memory each time: the graph reads it there."""
-        with machine.precision():
-            cache = model.encode_references(clean, views.take(0, views.references, views.references))
-        if "rooms" not in kept:
-            kept["rooms"] = make_rooms(cache, targets.c2w.shape[1])
-        for room, fresh in zip(kept["rooms"], cache, strict=True):  # pyright: ignore[reportArgumentType]
-            room.k[:, : room.filled].copy_(fresh.k)
-            room.v[:, : room.filled].copy_(fresh.v)
+    recordings, precision = Recordings() if graphed else None, "bfloat16" if machine.cuda else "float32"
+    way: dict[str, Any] = {"precision": precision, "recordings": recordings}
 
     def sample(noise: Tensor) -> Tensor:
+        cache = None
         if cached:
-            remember()
-        if graphed and "step" not in kept:
-            kept["step"] = RecordedFunction(predict, noise, noise.new_full((noise.shape[0],), 0.5))
-        step = kept.get("step", predict)
-        levels = build_levels(steps, flow, noise.shape[2], noise.shape[1])
-        return integrate(step, noise, levels)  # pyright: ignore[reportArgumentType]
+            with compute_in(precision, clean.device):
+                cache = model.encode_references(clean, views.take(0, views.references, views.references))
+        return sample_targets(model, tiny().flow, clean, views, noise, Sampling(steps), cache=cache, **way)
 
     return torch.inference_mode()(sample)
 
@@ -100,8 +82,9 @@ def measure_frames(machine: Machine, args: argparse.Namespace) -> None:
     clean, noise = draw_tokens(machine, config, 1, 8)[0], draw_tokens(machine, config, 1, frames)[0]
     made, peaks, begun = 0, [], time.perf_counter()
     rollout = Rollout(chunk=4, order="trajectory", references=8, generated=4)
-    with torch.inference_mode(), machine.precision():
-        for chunk in roll_out(model, tiny().flow, Scene(clean, views), noise, Sampling(steps=4), rollout):
+    way: dict[str, Any] = {"precision": "bfloat16", "recordings": Recordings()} if machine.cuda else {}
+    with torch.inference_mode():
+        for chunk in roll_out(model, tiny().flow, Scene(clean, views), noise, Sampling(steps=4), rollout, **way):
             made += len(chunk.targets)
             if made % every == 0:
                 machine.wait()

@@ -15,6 +15,8 @@ from reference_model.config import Preset
 from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.positions import NORMALISATIONS
+from reference_model.precision import check_precision, round_weights
+from reference_model.recording import Recordings, on_device
 from reference_model.sampler import Chunk, Rollout, Sampling, Scene, roll_out
 
 BY_DEFAULT = Sampling(steps=1)  # the posterior mean: the best PSNR; more steps trade it for sharpness (docs/log.md)
@@ -25,10 +27,12 @@ class LoadedModel(NamedTuple):
 
     model: Kaleido
     preset: Preset
-    weights_sha256: str
+    weights_sha256: str  # of the files, whatever the precision
     training_data: tuple[str, ...]
     device: str
     inputs: Inputs
+    precision: str = "float32"  # of the network (precision.PRECISIONS)
+    recordings: Recordings | None = None  # of its steps; None: each is launched kernel by kernel
 
     @property
     def image_size(self) -> int:
@@ -43,8 +47,22 @@ class LoadedModel(NamedTuple):
         return Rollout(chunk=chunk, references=max(self.max_views - 1, 1))
 
 
-def load_model(variant: str | Path = "tiny", device: str = "cpu") -> LoadedModel:
-    """Load shipped weights by name, or a checkpoint folder. FileNotFoundError or ValueError say what is wrong."""
+def load_model(
+    variant: str | Path = "tiny", device: str = "cpu", precision: str = "float32", *, recorded: bool | None = None
+) -> LoadedModel:
+    """Load shipped weights by name, or a checkpoint folder.
+
+    Args:
+        precision: of the network; bfloat16 is the fast one where the machine has it, and moves pixels.
+        recorded: record denoising steps and replay them, on CUDA alone: the same numbers, sooner from a shape's second
+            prediction on; None: where that is possible.
+
+    FileNotFoundError or ValueError say what is wrong.
+    """
+    check_precision(precision, device)
+    cuda = torch.device(device).type == "cuda"
+    if recorded and not cuda:
+        raise ValueError(f"recorded steps on {device}: only CUDA records; expected recorded=None or False there")
     folder = find_checkpoint(variant)
     weights, preset, card = load_checkpoint(folder)
     model = Kaleido(preset.model)
@@ -55,7 +73,11 @@ def load_model(variant: str | Path = "tiny", device: str = "cpu") -> LoadedModel
     data = card.get("training_data", [])
     names = tuple(str(name) for name in data) if isinstance(data, list) else ()
     inputs = build_inputs(preset.model, device)
-    return LoadedModel(model.to(device).eval(), preset, hash_checkpoint(folder), names, device, inputs)
+    model = model.to(device).eval()
+    if precision == "bfloat16":
+        round_weights(model)
+    recordings = Recordings() if cuda and recorded is not False else None
+    return LoadedModel(model, preset, hash_checkpoint(folder), names, device, inputs, precision, recordings)
 
 
 def check_cameras(c2w: Tensor, intrinsics: Tensor, where: str) -> None:
@@ -98,8 +120,8 @@ def render_views(
         rollout: how many targets at once, in which order, and whether later chunks see what earlier ones made; None: as
             `loaded.plan_rollout()` says.
         cached: compute what the model keeps of its references once for all steps and chunks that see the same ones;
-            None: as its preset says (ModelConfig.keep_references), but on a CPU always, rounded as the preset says
-            (sampler.Conditions).
+            None: in bfloat16 always; in float32 as its preset says (ModelConfig.keep_references), but on a CPU always,
+            rounded as the preset says (sampler.Conditions).
 
     Returns images in [0, 1]. ValueError for no reference, images of another size, numbers that are none, and for a
     prediction that is not finite, with the layer where that begins.
@@ -130,17 +152,19 @@ def render_views(
     shape = (target_c2w.shape[0], *clean.shape[1:])
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)).to(device)
     rendered = torch.empty(shape[0], 3, height, width)
-    keep = config.keep_references if cached is None else cached
+    keep = config.keep_references or loaded.precision != "float32" if cached is None else cached
     plan = rollout or loaded.plan_rollout()
     exact = cached is None and not keep and torch.device(device).type == "cpu" and plan.growth == "reencode"
 
-    def generate() -> Iterator[Chunk]:
-        return roll_out(
-            loaded.model, loaded.preset.flow, scene, noise, sampling, plan, cached=keep or exact, exact=exact
-        )
+    def generate(recordings: Recordings | None = None) -> Iterator[Chunk]:
+        way = (loaded.model, loaded.preset.flow, scene, noise, sampling, plan)
+        kept = {"cached": keep or exact, "exact": exact}
+        return roll_out(*way, **kept, precision=loaded.precision, recordings=recordings)
 
-    for made in generate():
-        if not torch.isfinite(made.tokens).all():
-            raise ValueError(f"the prediction of targets {made.targets} is not finite: {name_layer(loaded, generate)}")
-        rendered[made.targets] = loaded.inputs.codec.decode(made.tokens, height, width).clamp(0, 1).float().cpu()
+    with on_device(noise.device):
+        for made in generate(loaded.recordings):
+            if not torch.isfinite(made.tokens).all():
+                found = name_layer(loaded, generate)
+                raise ValueError(f"the prediction of targets {made.targets} is not finite: {found}")
+            rendered[made.targets] = loaded.inputs.codec.decode(made.tokens, height, width).clamp(0, 1).float().cpu()
     return rendered

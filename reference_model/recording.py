@@ -1,6 +1,7 @@
 """CUDA graphs: kernels that are launched once and replayed, where the host is slower than the device.
 
 `RecordedFunction` is for inference: a denoising step of one target view is some hundred kernels of a few microseconds.
+`Recordings` keeps those of a sampler, one for each shape of what it is given; its plain twin is to call the function.
 `RecordedStepper` is for training: forward and backward at width 512 are some thousand, and the host needs longer to
 launch them than the device to run them (docs/log.md); its plain twin is `build_plain_stepper`. Shapes are fixed; what
 is read besides the arguments (weights, caches, cameras) must stay where it is.
@@ -8,8 +9,9 @@ is read besides the arguments (weights, caches, cameras) must stay where it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -29,13 +31,15 @@ def warm_up(call: Callable[[], object], times: int) -> None:
 
 
 class RecordedFunction:
-    """`function` of tensors, recorded for the examples' shapes; called with others of the same shapes."""
+    """`function` of tensors, recorded for the examples' shapes; called with others of the same shapes. On the current
+    device; `pool`: memory that recordings share which never run at once.
+    """
 
-    def __init__(self, function: Callable[..., Tensor], *examples: Tensor) -> None:
+    def __init__(self, function: Callable[..., Tensor], *examples: Tensor, pool: Any = None) -> None:
         self.inputs = [example.clone() for example in examples]
         warm_up(lambda: function(*self.inputs), 3)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
+        with torch.cuda.graph(self.graph, pool=pool, stream=torch.cuda.Stream()):
             self.output = function(*self.inputs)
 
     def __call__(self, *tensors: Tensor) -> Tensor:
@@ -46,6 +50,82 @@ class RecordedFunction:
             held.copy_(given)
         self.graph.replay()
         return self.output.clone()
+
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Where kernels are launched: what is not CUDA's needs no saying."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+def list_tensors(held: Any) -> list[Tensor]:
+    """The tensors of nested tuples, in their order."""
+    if isinstance(held, Tensor):
+        return [held]
+    return [x for part in held for x in list_tensors(part)] if isinstance(held, tuple) else []
+
+
+def copy_tensors(held: Any) -> Any:
+    """The same nested tuples with tensors of their own."""
+    if isinstance(held, Tensor):
+        return held.clone()
+    if not isinstance(held, tuple):
+        return held
+    parts = [copy_tensors(part) for part in held]
+    return type(held)(*parts) if hasattr(held, "_fields") else tuple(parts)
+
+
+def describe_tensors(held: Any) -> Hashable:
+    """All of nested tuples but the tensors' values: what is alike here, one recording serves."""
+    if isinstance(held, Tensor):
+        return held.shape, held.dtype, held.device
+    return (type(held), *map(describe_tensors, held)) if isinstance(held, tuple) else held
+
+
+Predict = Callable[[Tensor, Tensor, Any], Tensor]
+"""Of x, t, and nested tuples that hold everything else that changes from call to call."""
+
+
+class Recording:
+    """One `Predict`, beside tensors that stay in one place; recorded at its first call."""
+
+    def __init__(self, predict: Predict, held: Any, pool: Any) -> None:
+        self.predict, self.held, self.pool = predict, copy_tensors(held), pool
+        self.replay: RecordedFunction | None = None
+
+    def hold(self, held: Any) -> None:
+        """Take the values of others of the same shapes."""
+        with torch.inference_mode():
+            for place, value in zip(list_tensors(self.held), list_tensors(held), strict=True):
+                place.copy_(value)
+
+    def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        with torch.inference_mode(), on_device(x.device):
+            if self.replay is None:
+                self.replay = RecordedFunction(lambda x, t: self.predict(x, t, self.held), x, t, pool=self.pool)
+            return self.replay(x, t)
+
+
+class Recordings:
+    """Recordings by what they are of and the shapes of what they hold; the last used `most` are kept. For inference on
+    CUDA, and one thread: between `record` and the last call of what it gives, nothing else may be recorded alike.
+    """
+
+    def __init__(self, most: int = 16) -> None:
+        self.most, self.pool = most, None
+        self.kept: dict[Hashable, Recording] = {}
+
+    def record(self, name: Hashable, predict: Predict, held: Any) -> Recording:
+        """`predict` beside `held`, by an earlier recording where there is one of this name and these shapes: what
+        `predict` reads beside its arguments is the name's, and must be the same for all of one name.
+        """
+        self.pool = self.pool or (torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None)
+        key = name, describe_tensors(held)
+        recording = self.kept.pop(key, None) or Recording(predict, held, self.pool)
+        recording.hold(held)
+        self.kept[key] = recording  # the last used stands last
+        while len(self.kept) > self.most:
+            del self.kept[next(iter(self.kept))]
+        return recording
 
 
 class StepTensors(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -17,8 +17,13 @@ from torch import Tensor
 
 from reference_model.config import FlowConfig, check_choice
 from reference_model.flow import SCHEDULES, build_levels, to_clean, to_velocity
-from reference_model.model import Cache, Kaleido, Views, join_caches, make_rooms, take_views
+from reference_model.model import Cache, Kaleido, Pasts, Views, join_caches, make_rooms, take_views
+from reference_model.places import Places
 from reference_model.positions import pose_distances
+from reference_model.precision import check_precision, compute_in
+
+if TYPE_CHECKING:
+    from reference_model.recording import Recordings
 
 Denoiser = Callable[[Float[Tensor, "b target n channels"], Float[Tensor, " b"]], Float[Tensor, "b target n channels"]]
 
@@ -114,6 +119,32 @@ def guide(conditioned: Denoiser, free: Denoiser, scale: float) -> Denoiser:
     return denoise if scale != 1 else conditioned
 
 
+class InSequence(NamedTuple):
+    """What stands beside the noised targets when references pass through the model with them."""
+
+    clean: Float[Tensor, "b reference n channels"]
+    views: Views  # of references and targets
+    features: Float[Tensor, "b reference n feature"] | None
+
+
+class Beside(NamedTuple):
+    """What stands beside them when references are keys and values."""
+
+    targets: Views
+    cache: Pasts
+    places: Places
+    references: int  # as many as `forward` would have in the sequence (Kaleido.embed_levels); 0: it need not round so
+
+
+def predict_once(
+    model: Kaleido, x: Float[Tensor, "b target n channels"], t: Float[Tensor, " b"], beside: InSequence | Beside
+) -> Float[Tensor, "b target n channels"]:
+    """One prediction."""
+    if isinstance(beside, InSequence):
+        return model(torch.cat([beside.clean, x], dim=1), t, beside.views, beside.features)
+    return model.denoise(x, t, *beside)
+
+
 def build_denoiser(
     model: Kaleido,
     clean: Float[Tensor, "b reference n channels"],
@@ -122,17 +153,27 @@ def build_denoiser(
     cache: Cache | None = None,
     *,
     exact: bool = False,
+    precision: str = "float32",
+    recordings: Recordings | None = None,
 ) -> Denoiser:
     """Predictions of the target views of `views`, beside a cache of its references or, without one, with the references
-    in the sequence each time; `exact`: the first rounded as the second (Conditions).
+    in the sequence each time; `exact`: the first rounded as the second (Conditions); `precision`: of the network
+    (precision.py), the predictions come in the type of x; `recordings`: recorded on CUDA, replayed.
     """
-    if cache is None:
-        return lambda x, t: model(torch.cat([clean, x], dim=1), t, views, features)
-    targets = views.take(views.references, views.c2w.shape[1], 0)
-    roomy = cache if torch.is_grad_enabled() else make_rooms(cache, targets.c2w.shape[1])
-    places = model.build_places(targets)
-    beside = views.references if exact else 0
-    return lambda x, t: model.denoise(x, t, targets, roomy, places, beside)
+    beside: InSequence | Beside = InSequence(clean, views, features)
+    if cache is not None:
+        targets = views.take(views.references, views.c2w.shape[1], 0)
+        roomy = cache if torch.is_grad_enabled() else make_rooms(cache, targets.c2w.shape[1])
+        beside = Beside(targets, roomy, model.build_places(targets), views.references if exact else 0)
+
+    def predict(x: Tensor, t: Tensor, beside: InSequence | Beside) -> Tensor:
+        with compute_in(precision, x.device):
+            predicted = predict_once(model, x, t, beside)
+        return predicted if precision == "float32" else predicted.to(x.dtype)
+
+    if recordings is not None and not torch.is_grad_enabled():
+        return recordings.record((model, precision), predict, beside)
+    return lambda x, t: predict(x, t, beside)
 
 
 def sample_targets(
@@ -146,6 +187,8 @@ def sample_targets(
     features: Float[Tensor, "b reference n feature"] | None = None,
     cache: Cache | None = None,
     exact: bool = False,
+    precision: str = "float32",
+    recordings: Recordings | None = None,
 ) -> Float[Tensor, "b target n channels"]:
     """Target tokens from clean reference tokens and noise, all targets jointly.
 
@@ -153,14 +196,21 @@ def sample_targets(
         views: the cameras of references and targets.
         cache: `model.encode_references` of the references; without it they pass through the model at every step.
         exact: the cache was made to give what it would give without (Conditions).
+        precision: of the network (precision.PRECISIONS); tokens and the path between them keep their type.
+        recordings: of steps on CUDA, where the host is slower than the device: those of these shapes are replayed, new
+            ones are recorded. The same kernels, and so the same numbers.
 
-    Raises ValueError: `check_sampling`.
+    Raises ValueError: `check_sampling`, `check_precision`.
     """
     check_sampling(sampling, flow)
-    denoise = build_denoiser(model, clean, views, features, cache, exact=exact)
+    check_precision(precision, noise.device)
+    denoise = build_denoiser(
+        model, clean, views, features, cache, exact=exact, precision=precision, recordings=recordings
+    )
     if sampling.guidance != 1:
         alone = views.take(views.references, views.c2w.shape[1], 0)
-        denoise = guide(denoise, build_denoiser(model, clean[:, :0], alone), sampling.guidance)
+        free = build_denoiser(model, clean[:, :0], alone, precision=precision, recordings=recordings)
+        denoise = guide(denoise, free, sampling.guidance)
     levels = build_levels(sampling.steps, flow, noise.shape[2], noise.shape[1], sampling.schedule)
     return integrate(denoise, noise, levels, flow.prediction, sampling.solver)
 
@@ -251,8 +301,17 @@ class Conditions:
     of t's embedding, the predictions are then those without a cache, bit by bit.
     """
 
-    def __init__(self, model: Kaleido, scene: Scene, rollout: Rollout, *, cached: bool, exact: bool = False) -> None:
-        self.model, self.scene, self.rollout = model, scene, rollout
+    def __init__(
+        self,
+        model: Kaleido,
+        scene: Scene,
+        rollout: Rollout,
+        *,
+        cached: bool,
+        exact: bool = False,
+        precision: str = "float32",
+    ) -> None:
+        self.model, self.scene, self.rollout, self.precision = model, scene, rollout, precision
         self.cached = cached and not model.config.references_see_targets
         self.exact = exact and rollout.growth == "reencode" and not len(model.encoder)
         self.beside = 0  # targets that the cache was made for
@@ -297,7 +356,9 @@ class Conditions:
 
     def encode(self, rows: list[int], past: Cache | None = None) -> Cache:
         views = gather_views(self.scene.views, rows, len(rows))
-        return self.model.encode_references(self.tokens(rows), views, self.features(rows), past, self.beside)
+        tokens, features = self.tokens(rows), self.features(rows)
+        with compute_in(self.precision, tokens.device):
+            return self.model.encode_references(tokens, views, features, past, self.beside)
 
     def prepare(self, targets: list[int]) -> list[int]:
         """The rows a chunk sees, their cache at hand where there is to be one."""
@@ -336,6 +397,8 @@ def roll_out(
     *,
     cached: bool = True,
     exact: bool = False,
+    precision: str = "float32",
+    recordings: Recordings | None = None,
 ) -> Iterator[Chunk]:
     """Make the targets chunk by chunk; each chunk is given out as soon as it is made.
 
@@ -348,14 +411,17 @@ def roll_out(
             see targets, the whole sequence passes through the model at each step; the results are equal but for
             rounding.
         exact: equal on a CPU in that too (Conditions); chunks share a cache where they have as many targets.
+        precision, recordings: `sample_targets`; chunks of as many targets beside as many views share a recording.
 
-    Raises ValueError: `check_sampling`, `check_rollout`, and where `append` has no cache that can grow.
+    Raises ValueError: `check_sampling`, `check_precision`, `check_rollout`, and where `append` has no cache that can
+    grow.
     """
     check_sampling(sampling, flow)
+    check_precision(precision, noise.device)
     check_rollout(rollout)
     first, c2w = scene.views.references, scene.views.c2w[0]
     order = ORDERS[rollout.order](c2w[:first], c2w[first:])
-    conditions = Conditions(model, scene, rollout, cached=cached, exact=exact)
+    conditions = Conditions(model, scene, rollout, cached=cached, exact=exact, precision=precision)
     for start in range(0, len(order), rollout.chunk):
         targets = order[start : start + rollout.chunk]
         rows = conditions.prepare(targets)
@@ -370,6 +436,8 @@ def roll_out(
             features=conditions.features(rows) if conditions.cache is None else None,
             cache=conditions.cache,
             exact=conditions.exact,
+            precision=precision,
+            recordings=recordings,
         )
         chunk = Chunk(targets, tokens[0])
         conditions.add(chunk)

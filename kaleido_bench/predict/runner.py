@@ -107,6 +107,7 @@ def predict_run(
     start = time.monotonic()
     plan = plan_predictions(task, items)
     if plan.missing:
+        session = session.model_copy(update={"precision": name_precision(task.run, session.precision)})
         task = task._replace(run=append_session(task.run, session))
         with watch(plan) as report:
             engine.execute(task, plan.missing, report)
@@ -121,8 +122,15 @@ def predict_item(task: Task, adapter: Adapter, reader: InputReader, item: WorkIt
     seed = item_seed(task.loaded.hash, item, task.loaded.protocol.seed)
     asked = _ask(adapter, inputs, np.random.Generator(np.random.PCG64(seed)), meter)
     checked = check_answer(asked.images, inputs.targets, task.run.record.model)
-    cost = Cost(asked.fit_seconds, asked.peak.size, asked.peak.kind, meter.device, meter.precision)
+    precision = name_precision(task.run, meter.precision)
+    cost = Cost(asked.fit_seconds, asked.peak.size, asked.peak.kind, meter.device, precision)
     write_prediction(task.run, item, checked, seed=seed, seconds=asked.seconds + asked.fit_seconds, cost=cost)
+
+
+def name_precision(run: Run, of_torch: str) -> str:
+    """What a method computes in by its own settings, where they say `precision`, before what torch does elsewhere."""
+    own = run.record.adapter.settings.get("precision")
+    return of_torch if own is None else f"{own} by the method's setting, else {of_torch}"
 
 
 def check_answer(images: object, targets: TargetCameras, model: str) -> UInt8[np.ndarray, "target height width 3"]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -153,18 +150,6 @@ def test_the_number_of_references_compiles_nothing_anew(name: str) -> None:
             out = scene._replace(features=None).with_views(references=r).run(model)
             assert torch.allclose(out, expected[r], atol=1e-5)
     torch._dynamo.reset()
-
-
-def test_weights_rounded_once_predict_what_weights_rounded_at_every_call_do() -> None:
-    """Bit by bit, under autocast: t's embedding keeps its type, and with it the angles of t."""
-    config = build_config(registers=2, modulation="block")
-    model, scene = build_model(config, torch.float32), build_scene(config, torch.float32)
-    round_weights = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "rounding.py"))["round_weights"]
-    with torch.autocast("cpu", torch.bfloat16):
-        before = scene.run(model)
-        rounded = round_weights(model)
-        assert {p.dtype for p in rounded.blocks.parameters()} == {torch.float32, torch.bfloat16}
-        assert torch.equal(scene.run(rounded), before)
 
 
 def test_padded_inputs_make_the_same_product() -> None:

@@ -38,6 +38,7 @@ class StandIn(NamedTuple):
     training_data: tuple[str, ...] = ("worlds",)
     model: torch.nn.Module = torch.nn.Linear(3, 2)
     preset: Preset = smoke()
+    precision: str = "float32"
 
     def plan_rollout(self) -> Rollout:
         return Rollout(references=3)
@@ -153,6 +154,7 @@ SETTINGS: dict[str, tuple[str, int | str | float]] = {
     "order": ("nearest", "nearest"),
     "references": ("2", 2),
     "generated": ("2", 2),
+    "precision": ("bfloat16", "bfloat16"),
 }
 
 
@@ -174,6 +176,7 @@ def test_every_setting_reaches_the_card_and_the_fingerprint(guided: Path) -> Non
         "chunk": "4",
         "order": "given",
         "generated": "0",
+        "precision": "float32",
     }
     assert describe(steps="3", **usual).fingerprint == plain.fingerprint  # said, and the same
 
@@ -230,6 +233,7 @@ def test_counts_that_are_none(name: str, text: str) -> None:
         ({"solver": "rk4"}, "euler, heun"),
         ({"schedule": "cosine"}, "shifted, quantiles"),
         ({"order": "backwards"}, "given, nearest, trajectory"),
+        ({"precision": "float16"}, "precision 'float16': expected one of float32, bfloat16"),
     ],
 )
 def test_settings_that_the_sampler_does_not_have(args: dict[str, str], word: str) -> None:
@@ -244,7 +248,7 @@ def test_unknown_weights() -> None:
 
 
 def test_a_checkpoint_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_model(variant: str, device: str) -> StandIn:
+    def load_model(variant: str, device: str, precision: str) -> StandIn:
         raise ValueError("1 of 2 weight files are there")
 
     monkeypatch.setattr(inference, "load_model", load_model)
@@ -253,11 +257,11 @@ def test_a_checkpoint_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_arguments_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inference, "load_model", lambda variant, device: StandIn())
+    monkeypatch.setattr(inference, "load_model", lambda variant, device, precision: StandIn(precision=precision))
     plain = build(None, {}, "cpu")
     assert (plain.sampling, plain.rollout) == (inference.BY_DEFAULT, Rollout(references=3))
-    given = build("tiny", {"steps": "7", "order": "nearest", "generated": "2"}, "cpu")
-    assert given.sampling == Sampling(7)
+    given = build("tiny", {"steps": "7", "order": "nearest", "generated": "2", "precision": "bfloat16"}, "cpu")
+    assert (given.sampling, given.model.precision) == (Sampling(7), "bfloat16")
     assert given.rollout == Rollout(order="nearest", references=3, generated=2)
 
 
