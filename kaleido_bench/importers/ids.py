@@ -59,26 +59,16 @@ def take_views(
     Raises:
         BenchError: a position beyond the last view, a name that is none, or no way to tell.
     """
-    known = None if views is None else frozenset(views)
+    known = frozenset(views or ())
     taken: list[str] = []
     for ref in refs:
         if isinstance(ref, str):
-            if known is not None and ref not in known:
-                raise BenchError(
-                    question.where,
-                    f"scene {question.scene}: no view '{ref}' among {len(known)}",
-                    expected="views of that scene",
-                    fix="Check that the file belongs to this data set.",
-                )
+            if views is not None and ref not in known:
+                raise _no_view(question, f"no view '{ref}' among {len(known)}", "views of that scene")
             taken.append(ref)
         elif views is not None:
             if ref >= len(views):
-                raise BenchError(
-                    question.where,
-                    f"scene {question.scene}: the id {ref} of {len(views)} views",
-                    expected=f"0 to {len(views) - 1}",
-                    fix="Check that the data set is whole and the file belongs to it.",
-                )
+                raise _no_view(question, f"the id {ref} of {len(views)} views", f"0 to {len(views) - 1}")
             taken.append(views[ref])
         elif numbering is not None:
             taken.append(numbering.name(ref))
@@ -90,6 +80,11 @@ def take_views(
                 fix="Pass --data DIR or set KBENCH_DATA.",
             )
     return tuple(taken)
+
+
+def _no_view(question: Question, found: str, expected: str) -> BenchError:
+    fix = "Check that the data set is whole and the file belongs to it."
+    return BenchError(question.where, f"scene {question.scene}: {found}", expected=expected, fix=fix)
 
 
 class Numbering(NamedTuple):

@@ -37,15 +37,8 @@ def write_prediction(
     Raises:
         BenchError: the images are not uint8 RGB, or not one per target.
     """
-    targets = item.case.targets
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[0] != len(targets) or images.shape[3] != 3:
-        raise BenchError(
-            f"prediction '{item.key}' of {run.record.model}",
-            f"{images.dtype} {list(images.shape)}",
-            expected=f"uint8 [{len(targets)}, height, width, 3], one image per target",
-            fix="Correct the adapter.",
-        )
-    pngs = {view: encode_png(image) for view, image in zip(targets, images, strict=True)}
+    _check_images(run, item, images)
+    pngs = {view: encode_png(image) for view, image in zip(item.case.targets, images, strict=True)}
     record = PredictionRecord(
         item=item.key,
         case=item.case.id,
@@ -64,6 +57,17 @@ def write_prediction(
     contents["case.json"] = canonical_json(record.model_dump(mode="json"))
     write_folder_atomic(run.item_folder(item), contents)
     return record
+
+
+def _check_images(run: Run, item: WorkItem, images: UInt8[np.ndarray, "target height width 3"]) -> None:
+    count = len(item.case.targets)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[0] != count or images.shape[3] != 3:
+        raise BenchError(
+            f"prediction '{item.key}' of {run.record.model}",
+            f"{images.dtype} {list(images.shape)}",
+            expected=f"uint8 [{count}, height, width, 3], one image per target",
+            fix="Correct the adapter.",
+        )
 
 
 def load_prediction(run: Run, item: WorkItem, size: tuple[int, int]) -> UInt8[np.ndarray, "target height width 3"]:

@@ -30,6 +30,7 @@ from kaleido_bench.score.results import (
 from kaleido_bench.score.rows import DIGITS, Row, Scores
 from kaleido_bench.score.statistics import (
     PsnrRule,
+    Reducing,
     choose_scales,
     keep_chosen,
     reduce_rows,
@@ -102,34 +103,35 @@ def reduce_scores(
 ) -> Reduced:
     """Rows to means. Pure. What is not complete has none."""
     filled = fill_unset(convention)
-    rule, cap = build_psnr_rule(filled), filled.view_psnr_cap
+    how, cap = build_reducing(loaded, filled), filled.view_psnr_cap
     counted, sweep = _apply_sweep(loaded, rows)
     psnr = [row.value for row in counted if row.metric == "psnr"]
     chosen = counted if complete else counted[:0]
-    label_of, labels = {case.id: loaded.reference_label(case) for case in loaded.cases}, loaded.reference_labels
     scored = {metric.name: metric.higher_is_better for metric in metrics if metric.status == "scored"}
-    reduction = filled.reduction or "view>scene>protocol"
-    means = reduce_rows(chosen, label_of=label_of, labels=labels, metrics=list(scored), reduction=reduction, psnr=rule)
-    samples = reduce_samples(
-        chosen, label_of=label_of, labels=labels, higher_is_better=scored, reduction=reduction, psnr=rule
-    )
+    means = reduce_rows(chosen, list(scored), how)
+    samples = reduce_samples(chosen, scored, how)
     return Reduced(
         means=tuple(MeanRecord(**mean._asdict()) for mean in means.protocol),
         scenes=tuple(SceneMeanRecord(**mean._asdict()) for mean in means.scenes),
         sample_means=tuple(SampleMeanRecord(**mean._asdict()) for mean in samples),
         scale_sweep=sweep if complete else None,
         psnr_views_at_cap=sum(cap is not None and value >= cap for value in psnr),
-        psnr_views_excluded=psnr.count(math.inf) if rule.exclude_infinite and not rule.pooled else 0,
+        psnr_views_excluded=psnr.count(math.inf) if how.psnr.exclude_infinite and not how.psnr.pooled else 0,
     )
 
 
-def build_psnr_rule(convention: Convention) -> PsnrRule:
-    """How a convention with nothing unset reduces PSNR."""
+def build_reducing(loaded: LoadedProtocol, convention: Convention) -> Reducing:
+    """How the rows of a protocol are reduced under a convention with nothing unset."""
     policy = convention.infinite_psnr
-    return PsnrRule(
-        pooled=convention.psnr.aggregation == "pooled",
-        cap=policy.decibels if isinstance(policy, CapInfinite) else math.inf,
-        exclude_infinite=isinstance(policy, ExcludeInfinite),
+    return Reducing(
+        label_of={case.id: loaded.reference_label(case) for case in loaded.cases},
+        labels=loaded.reference_labels,
+        reduction=convention.reduction or "view>scene>protocol",
+        psnr=PsnrRule(
+            pooled=convention.psnr.aggregation == "pooled",
+            cap=policy.decibels if isinstance(policy, CapInfinite) else math.inf,
+            exclude_infinite=isinstance(policy, ExcludeInfinite),
+        ),
     )
 
 

@@ -8,7 +8,7 @@ window has another size and no sigma). The steps need not add up to the gap: the
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from kaleido_bench.conventions import FOREGROUND_METRICS, PSNR_METRICS, Conventi
 from kaleido_bench.items import select_items
 from kaleido_bench.predictions import Run
 from kaleido_bench.protocol import LoadedProtocol, ScaleSweepCameras
-from kaleido_bench.score.building import build_psnr_rule
+from kaleido_bench.score.building import build_reducing
 from kaleido_bench.score.metrics import Networks, build_scorers
 from kaleido_bench.score.rows import Row
 from kaleido_bench.score.scoring import Report, rescore_run
@@ -104,6 +104,20 @@ class _Variant(NamedTuple):
     step: str
     convention: Convention
 
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.metric, self.step
+
+
+class _Choice(NamedTuple):
+    """The metrics that two conventions can be compared by, and a line on each of the others."""
+
+    metrics: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+Rows = dict[tuple[str, str], list[Row]]
+
 
 def compare_conventions(
     run: Run,
@@ -123,47 +137,63 @@ def compare_conventions(
     Raises:
         BenchError, IncompleteError: as `rescore_run`.
     """
-    asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
-    shared = [metric for metric in asked if metric in first.metrics and metric in second.metrics]
+    choice = _choose_metrics(run, loaded, first, second, data_dir, device)
+    variants = [variant for metric in choice.metrics for variant in _plan_variants(metric, first, second)]
+    rows = _score_variants(run, loaded, variants, data_dir=data_dir, device=device, report=report)
+    means = {variant.key: _reduce(loaded, variant, rows[variant.key]) for variant in variants}
+    differences = [
+        difference
+        for metric in choice.metrics
+        for difference in _build_differences(metric, means, fill_unset(first), fill_unset(second))
+    ]
+    notes = dict.fromkeys([*choice.left_out, *list_caveats(first), *list_caveats(second)])
+    return Comparison(tuple(differences), tuple(notes))
+
+
+def _choose_metrics(
+    run: Run,
+    loaded: LoadedProtocol,
+    first: Convention,
+    second: Convention,
+    data_dir: Path | None,
+    device: torch.device | str,
+) -> _Choice:
+    asked, both = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics), (first, second)
+    shared = [metric for metric in asked if all(metric in each.metrics for each in both)]
     items = select_items(loaded, run.record.deviations, deterministic=run.record.adapter.deterministic)
     truth, cases = TruthReader(loaded, data_dir), [item.case for item in items]
-    maskless = {
-        metric for each in (first, second) for metric in check_masks(truth, cases, fill_unset(each), (), shared).without
-    }
+    maskless = {metric for each in both for metric in check_masks(truth, cases, fill_unset(each), (), shared).without}
     shared = [metric for metric in shared if metric not in maskless]
-    missing = {metric for each in (first, second) for metric in build_scorers(each, (), shared, device).missing}
-    variants = [
-        variant for metric in shared if metric not in missing for variant in _plan_variants(metric, first, second)
+    missing = {metric for each in both for metric in build_scorers(each, (), shared, device).missing}
+    undefined = [
+        f"{metric} is not defined by {each.name}" for metric in asked for each in both if metric not in each.metrics
     ]
+    return _Choice(
+        metrics=tuple(metric for metric in shared if metric not in missing),
+        left_out=(
+            *undefined,
+            *(f"{metric}: weights missing" for metric in asked if metric in missing),
+            *(f"{metric}: no masks" for metric in asked if metric in maskless),
+        ),
+    )
+
+
+def _score_variants(
+    run: Run,
+    loaded: LoadedProtocol,
+    variants: Sequence[_Variant],
+    *,
+    data_dir: Path | None,
+    device: torch.device | str,
+    report: Report | None,
+) -> Rows:
+    """The rows that count of each variant: the first convention's where a step moves no view."""
     scored = [variant for variant in variants if not _leaves_views(variant)]
     networks: Networks = {}
     scorers = [build_scorers(variant.convention, [variant.metric], (), device, networks) for variant in scored]
     found = rescore_run(run, loaded, scorers, data_dir=data_dir, device=device, report=report)
-    rows = {(variant.metric, variant.step): each for variant, each in zip(scored, found, strict=True)}
-    rows = _keep_best_scales(loaded, rows)
-    means = {
-        (variant.metric, variant.step): _reduce(
-            loaded, variant, rows.get((variant.metric, variant.step)) or rows[variant.metric, FIRST]
-        )
-        for variant in variants
-    }
-    return Comparison(
-        tuple(
-            difference
-            for metric in shared
-            if metric not in missing
-            for difference in _build_differences(metric, means, fill_unset(first), fill_unset(second))
-        ),
-        tuple(
-            dict.fromkeys(
-                [
-                    *_list_left_out(asked, missing, maskless, first, second),
-                    *list_caveats(first),
-                    *list_caveats(second),
-                ]
-            )
-        ),
-    )
+    rows = _keep_best_scales(loaded, {variant.key: each for variant, each in zip(scored, found, strict=True)})
+    return {variant.key: rows.get(variant.key, rows[variant.metric, FIRST]) for variant in variants}
 
 
 def list_steps(metric: str, first: Convention, second: Convention) -> list[str]:
@@ -223,9 +253,6 @@ def _plan_variants(metric: str, first: Convention, second: Convention) -> list[_
     return ends + [_Variant(metric, step, switch_step(first, second, metric, step)) for step in steps]
 
 
-Rows = dict[tuple[str, str], list[Row]]
-
-
 def _keep_best_scales(loaded: LoadedProtocol, rows: Rows) -> Rows:
     """The rows that count under an oracle sweep: the scales that are best by the first convention's PSNR, for all."""
     cameras = loaded.protocol.cameras
@@ -237,14 +264,7 @@ def _keep_best_scales(loaded: LoadedProtocol, rows: Rows) -> Rows:
 
 def _reduce(loaded: LoadedProtocol, variant: _Variant, rows: Sequence[Row]) -> dict[str, float]:
     """The mean at each place of the reference axis, over the targets that the protocol counts."""
-    means = reduce_rows(
-        rows,
-        label_of={case.id: loaded.reference_label(case) for case in loaded.cases},
-        labels=loaded.reference_labels,
-        metrics=[variant.metric],
-        reduction=variant.convention.reduction or "view>scene>protocol",
-        psnr=build_psnr_rule(variant.convention),
-    )
+    means = reduce_rows(rows, [variant.metric], build_reducing(loaded, variant.convention))
     return {mean.references: mean.mean for mean in means.protocol if mean.targets == loaded.protocol.targets}
 
 
@@ -273,19 +293,3 @@ def _build_differences(
 
 def _subtract(after: float, before: float) -> float | None:
     return None if math.isinf(after) and math.isinf(before) else after - before
-
-
-def _list_left_out(
-    asked: Sequence[str], missing: Collection[str], maskless: Collection[str], first: Convention, second: Convention
-) -> list[str]:
-    undefined = [
-        f"{metric} is not defined by {each.name}"
-        for metric in asked
-        for each in (first, second)
-        if metric not in each.metrics
-    ]
-    return [
-        *undefined,
-        *(f"{metric}: weights missing" for metric in asked if metric in missing),
-        *(f"{metric}: no masks" for metric in asked if metric in maskless),
-    ]

@@ -5,6 +5,7 @@ Sums are exact (`math.fsum`), so that a mean depends on its values and on nothin
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -84,6 +85,22 @@ class PsnrRule(NamedTuple):
     exclude_infinite: bool = False
 
 
+class Reducing(NamedTuple):
+    """How rows become means under one protocol and one convention.
+
+    Args:
+        label_of: case -> its place on the reference axis.
+        labels: those places, in the order of the answer.
+        reduction: what is averaged over what.
+        psnr: how the PSNRs (`PSNR_METRICS`) are reduced; every other metric is an arithmetic mean.
+    """
+
+    label_of: Mapping[str, str]
+    labels: Sequence[str]
+    reduction: Reduction = "view>scene>protocol"
+    psnr: PsnrRule = PsnrRule()
+
+
 class ChosenScale(NamedTuple):
     """The scale that counts for one case and sample of an oracle sweep."""
 
@@ -92,66 +109,41 @@ class ChosenScale(NamedTuple):
     scale: float
 
 
-def reduce_rows(
-    rows: Sequence[Row],
-    *,
-    label_of: Mapping[str, str],
-    labels: Sequence[str],
-    metrics: Sequence[str],
-    reduction: Reduction,
-    psnr: PsnrRule = PsnrRule(),
-) -> Means:
+def reduce_rows(rows: Sequence[Row], metrics: Sequence[str], how: Reducing) -> Means:
     """Reduce rows to means, for each metric, each place of the reference axis and each set of targets.
 
     Samples of a view count like views: there are equally many for each. A mean over no views does not exist and is left
     out.
 
     Args:
-        label_of: case -> its place on the reference axis.
-        labels, metrics: in the order of the answer.
-        psnr: how the PSNRs (`PSNR_METRICS`) are reduced; every other metric is an arithmetic mean.
+        metrics: in the order of the answer.
     """
-    groups = _group_rows(rows, label_of)
+    groups = _group_rows(rows, how.label_of)
     scenes: list[SceneMean] = []
     protocol: list[Mean] = []
-    for metric in metrics:
-        average = _build_average(metric, psnr)
-        leave_out = metric in PSNR_METRICS and psnr.exclude_infinite
-        for label in labels:
-            for targets in _TARGETS:
-                by_scene = {name: _keep(found, targets) for name, found in groups[metric, label].items()}
-                if leave_out:
-                    by_scene = {name: _leave_out_infinite(found, average) for name, found in by_scene.items()}
-                by_scene = {name: found for name, found in sorted(by_scene.items()) if found}
-                if not by_scene:
-                    continue
-                level = [
-                    SceneMean(name, label, metric, targets, average([row.value for row in found]), _count_views(found))
-                    for name, found in by_scene.items()
-                ]
-                scenes += level
-                everything = [row for found in by_scene.values() for row in found]
-                mean = _REDUCTIONS[reduction](level, everything, average)
-                protocol.append(Mean(label, metric, targets, mean, _count_views(everything), len(level)))
+    for metric, label, targets in itertools.product(metrics, how.labels, _TARGETS):
+        by_scene = _keep_counted(groups[metric, label], metric, targets, how.psnr)
+        if not by_scene:
+            continue
+        average = _build_average(metric, how.psnr)
+        level = [
+            SceneMean(name, label, metric, targets, average([row.value for row in found]), _count_views(found))
+            for name, found in by_scene.items()
+        ]
+        scenes += level
+        everything = [row for found in by_scene.values() for row in found]
+        mean = _REDUCTIONS[how.reduction](level, everything, average)
+        protocol.append(Mean(label, metric, targets, mean, _count_views(everything), len(level)))
     return Means(protocol, scenes)
 
 
-def reduce_samples(
-    rows: Sequence[Row],
-    *,
-    label_of: Mapping[str, str],
-    labels: Sequence[str],
-    higher_is_better: Mapping[str, bool],
-    reduction: Reduction,
-    psnr: PsnrRule = PsnrRule(),
-) -> list[SampleMean]:
+def reduce_samples(rows: Sequence[Row], higher_is_better: Mapping[str, bool], how: Reducing) -> list[SampleMean]:
     """Best of N and spread, for each metric, each place of the reference axis and each set of targets.
 
     Both are made a view at a time and then reduced as the mean is. A spread is an arithmetic mean even of a pooled
     PSNR: it is in dB of one view.
 
     Args:
-        label_of, labels, reduction, psnr: as in `reduce_rows`.
         higher_is_better: which way each metric is better, in the order of the answer.
     """
     if not any(row.sample for row in rows):
@@ -163,10 +155,8 @@ def reduce_samples(
         choose = max if higher else min
         best = [choose(found, key=lambda row: row.value) for found in views.values()]
         spread = [found[0]._replace(value=_deviate(found)) for found in views.values() if _is_finite(found)]
-        reduced, spreads = (
-            reduce_rows(chosen, label_of=label_of, labels=labels, metrics=[metric], reduction=reduction, psnr=rule)
-            for chosen, rule in ((best, psnr), (spread, PsnrRule()))
-        )
+        reduced = reduce_rows(best, [metric], how)
+        spreads = reduce_rows(spread, [metric], how._replace(psnr=PsnrRule()))
         spread_of = {(mean.references, mean.targets): mean.mean for mean in spreads.protocol}
         for mean in reduced.protocol:
             deviation = spread_of.get((mean.references, mean.targets))
@@ -231,11 +221,20 @@ def _build_average(metric: str, psnr: PsnrRule) -> Average:
     return lambda values: min(pool_psnr(values), psnr.cap)
 
 
-def _leave_out_infinite(rows: Sequence[Row], average: Average) -> list[Row]:
+def _keep_counted(
+    by_scene: Mapping[str, list[Row]], metric: str, targets: Targets, psnr: PsnrRule
+) -> dict[str, list[Row]]:
+    """Scene -> the rows that count, in the order of the scenes' names; a scene without any is left out."""
+    kept = {name: _keep(found, targets) for name, found in by_scene.items()}
+    if metric in PSNR_METRICS and psnr.exclude_infinite:
+        kept = {name: _leave_out_infinite(found, pooled=psnr.pooled) for name, found in kept.items()}
+    return {name: found for name, found in sorted(kept.items()) if found}
+
+
+def _leave_out_infinite(rows: Sequence[Row], *, pooled: bool) -> list[Row]:
     """The rows with a finite PSNR; of a pool, in which a perfect view counts like any other, all or none."""
-    if average is _mean:
-        return [row for row in rows if math.isfinite(row.value)]
-    return list(rows) if any(math.isfinite(row.value) for row in rows) else []
+    finite = [row for row in rows if math.isfinite(row.value)]
+    return list(rows) if pooled and finite else finite
 
 
 def _group_rows(

@@ -13,6 +13,8 @@ from kaleido_bench.score.statistics import (
     ChosenScale,
     Mean,
     PsnrRule,
+    Reducing,
+    Reduction,
     choose_scales,
     keep_chosen,
     pool_psnr,
@@ -28,8 +30,11 @@ def row(case: str, view: str, value: float, *, leaked: bool = False, **fields: o
     return Row(case=case, scene=case[0], view=view, value=value, **plain)  # type: ignore[arg-type]
 
 
-def reduce(rows: list[Row], reduction: str = "view>scene>protocol") -> list[Mean]:
-    return reduce_rows(rows, label_of=LABELS, labels=("1", "3"), metrics=("psnr", "ssim"), reduction=reduction).protocol  # type: ignore[arg-type]
+HOW = Reducing(LABELS, ("1", "3"))
+
+
+def reduce(rows: list[Row], reduction: Reduction = "view>scene>protocol") -> list[Mean]:
+    return reduce_rows(rows, ("psnr", "ssim"), HOW._replace(reduction=reduction)).protocol
 
 
 ROWS = [row("a-r1", "0", 10), row("a-r1", "1", 20), row("a-r1", "2", 30, leaked=True), row("b-r1", "0", 40)]
@@ -70,7 +75,7 @@ def test_the_order_of_rows_does_not_reach_the_last_bit() -> None:
 
 
 def test_scene_means() -> None:
-    means = reduce_rows(ROWS, label_of=LABELS, labels=("1",), metrics=("psnr",), reduction="view>scene>protocol").scenes
+    means = reduce_rows(ROWS, ("psnr",), HOW).scenes
     assert [(mean.scene, mean.targets, mean.mean, mean.views) for mean in means] == [
         ("a", "as-published", 20.0, 3),
         ("b", "as-published", 40.0, 1),
@@ -102,8 +107,8 @@ def test_a_sweep_needs_psnr() -> None:
 # PSNR beyond one view
 
 
-def reduce_psnr(rows: list[Row], rule: PsnrRule, reduction: str = "view>scene>protocol") -> list[Mean]:
-    means = reduce_rows(rows, label_of=LABELS, labels=("1",), metrics=("psnr", "ssim"), reduction=reduction, psnr=rule)  # type: ignore[arg-type]
+def reduce_psnr(rows: list[Row], rule: PsnrRule, reduction: Reduction = "view>scene>protocol") -> list[Mean]:
+    means = reduce_rows(rows, ("psnr", "ssim"), HOW._replace(reduction=reduction, psnr=rule))
     return [mean for mean in means.protocol if mean.targets == "as-published"]
 
 
@@ -146,9 +151,10 @@ def test_an_infinite_view_is_reported_or_left_out() -> None:
 # Several samples
 
 
-def reduce_several(rows: list[Row], **options: object) -> dict[tuple[str, str], tuple[float, float | None, int]]:
-    defaults = {"higher_is_better": {"psnr": True, "lpips-alex": False}, "reduction": "view>scene>protocol"}
-    found = reduce_samples(rows, label_of=LABELS, labels=("1", "3"), **{**defaults, **options})  # type: ignore[arg-type]
+def reduce_several(
+    rows: list[Row], psnr: PsnrRule = PsnrRule()
+) -> dict[tuple[str, str], tuple[float, float | None, int]]:
+    found = reduce_samples(rows, {"psnr": True, "lpips-alex": False}, HOW._replace(psnr=psnr))
     return {(mean.metric, mean.targets): (mean.best, mean.spread, mean.samples) for mean in found}
 
 
