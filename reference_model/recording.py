@@ -20,9 +20,9 @@ from torch import Tensor
 from reference_model.training.gradients import Accumulator, Gradients
 
 
-def warm_up(call: Callable[[], object], times: int) -> None:
+def warm_up(call: Callable[[], object], times: int, stream: torch.cuda.Stream | None = None) -> None:
     """Calls outside the record, on a stream of their own: compiles, and lets libraries choose their kernels."""
-    aside = torch.cuda.Stream()
+    aside = stream or torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(times):
@@ -30,16 +30,26 @@ def warm_up(call: Callable[[], object], times: int) -> None:
     torch.cuda.current_stream().wait_stream(aside)
 
 
-class RecordedFunction:
-    """`function` of tensors, recorded for the examples' shapes; called with others of the same shapes. On the current
-    device; `pool`: memory that recordings share which never run at once.
+class Shared(NamedTuple):
+    """What recordings share that never run at once: memory, and the stream they are made on, which has a workspace for
+    matrix products of its own. None: each has memory of its own.
     """
 
-    def __init__(self, function: Callable[..., Tensor], *examples: Tensor, pool: Any = None) -> None:
+    pool: Any = None
+    stream: torch.cuda.Stream | None = None
+
+
+class RecordedFunction:
+    """`function` of tensors, recorded for the examples' shapes; called with others of the same shapes. On the current
+    device.
+    """
+
+    def __init__(self, function: Callable[..., Tensor], *examples: Tensor, shared: Shared = Shared()) -> None:
         self.inputs = [example.clone() for example in examples]
-        warm_up(lambda: function(*self.inputs), 3)
+        warm_up(lambda: function(*self.inputs), 3, shared.stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, pool=pool, stream=torch.cuda.Stream()):
+        # Other threads may use the device meanwhile: their calls are no part of this.
+        with torch.cuda.graph(self.graph, *shared, capture_error_mode="thread_local"):
             self.output = function(*self.inputs)
 
     def __call__(self, *tensors: Tensor) -> Tensor:
@@ -88,8 +98,8 @@ Predict = Callable[[Tensor, Tensor, Any], Tensor]
 class Recording:
     """One `Predict`, beside tensors that stay in one place; recorded at its first call."""
 
-    def __init__(self, predict: Predict, held: Any, pool: Any) -> None:
-        self.predict, self.held, self.pool = predict, copy_tensors(held), pool
+    def __init__(self, predict: Predict, held: Any, shared: Shared) -> None:
+        self.predict, self.held, self.shared = predict, copy_tensors(held), shared
         self.replay: RecordedFunction | None = None
 
     def hold(self, held: Any) -> None:
@@ -101,26 +111,29 @@ class Recording:
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
         with torch.inference_mode(), on_device(x.device):
             if self.replay is None:
-                self.replay = RecordedFunction(lambda x, t: self.predict(x, t, self.held), x, t, pool=self.pool)
+                self.replay = RecordedFunction(lambda x, t: self.predict(x, t, self.held), x, t, shared=self.shared)
             return self.replay(x, t)
 
 
 class Recordings:
     """Recordings by what they are of and the shapes of what they hold; the last used `most` are kept. For inference on
-    CUDA, and one thread: between `record` and the last call of what it gives, nothing else may be recorded alike.
+    one CUDA device and in one thread: between `record` and the last call of what it gives, nothing alike may be
+    recorded.
     """
 
     def __init__(self, most: int = 16) -> None:
-        self.most, self.pool = most, None
+        self.most, self.shared = most, Shared()
         self.kept: dict[Hashable, Recording] = {}
 
     def record(self, name: Hashable, predict: Predict, held: Any) -> Recording:
         """`predict` beside `held`, by an earlier recording where there is one of this name and these shapes: what
         `predict` reads beside its arguments is the name's, and must be the same for all of one name.
         """
-        self.pool = self.pool or (torch.cuda.graph_pool_handle() if torch.cuda.is_available() else None)
+        device = list_tensors(held)[0].device
+        if self.shared.stream is None and device.type == "cuda":
+            self.shared = Shared(torch.cuda.graph_pool_handle(), torch.cuda.Stream(device))
         key = name, describe_tensors(held)
-        recording = self.kept.pop(key, None) or Recording(predict, held, self.pool)
+        recording = self.kept.pop(key, None) or Recording(predict, held, self.shared)
         recording.hold(held)
         self.kept[key] = recording  # the last used stands last
         while len(self.kept) > self.most:

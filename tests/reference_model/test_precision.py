@@ -126,7 +126,7 @@ class Replay:
 
     made = 0
 
-    def __init__(self, function: Callable[..., Tensor], *examples: Tensor, pool: object) -> None:
+    def __init__(self, function: Callable[..., Tensor], *examples: Tensor, shared: object) -> None:
         self.function, self.inputs = function, [example.clone() for example in examples]
         Replay.made += 1
 
