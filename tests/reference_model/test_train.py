@@ -1,0 +1,164 @@
+"""The loop: that it learns, repeats, averages, and writes what inference reads."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from reference_model.checkpoint import hash_checkpoint, load_checkpoint, read_shards
+from reference_model.config import Preset
+from reference_model.flops import forward_flops
+from reference_model.held_out import HELD_OUT_SEED, render_batch
+from reference_model.inference import load_model, render_views
+from reference_model.inputs import Inputs
+from reference_model.model import Kaleido
+from reference_model.presets import small, smoke
+from reference_model.train import Run, main, train
+from reference_model.training.parallel import Team
+from reference_model.training.progress import DivergedError
+from reference_model.training.resuming import read_header
+from reference_model.training.schedule import Budget
+from reference_model.training.settings import drop_video, override
+from reference_model.training.steps import Source, Stream, WorldSource
+from reference_model.view_sampling import draw_reference_count
+
+
+def test_training_learns_repeats_and_writes_what_inference_reads(tmp_path: Path, worlds: WorldSource) -> None:
+    preset = override(smoke(), ["train.seed=3"])
+    for name in ("a", "b"):
+        assert train(preset, worlds, Run(tmp_path / name, Budget(steps=12)))
+    assert hash_checkpoint(tmp_path / "a") == hash_checkpoint(tmp_path / "b")
+    weights, read, card = load_checkpoint(tmp_path / "a")
+    assert read == preset and card["steps"] == 12
+    fresh = Kaleido(preset.model)
+    assert any(not torch.equal(weights[name], tensor) for name, tensor in fresh.state_dict().items())
+    loaded = load_model(tmp_path / "a")
+    batch = render_batch(HELD_OUT_SEED, 1, 3, 32, "cpu")
+    images = render_views(
+        loaded,
+        batch.images[0, :2],
+        batch.c2w[0, :2],
+        batch.intrinsics[0, :2],
+        batch.c2w[0, 2:],
+        batch.intrinsics[0, 2:],
+    )
+    assert images.shape == (1, 3, 32, 32) and images.min() >= 0 and images.max() <= 1
+
+
+class Opened:
+    """A source that notes what is opened: stage and piece."""
+
+    def __init__(self, source: Source) -> None:
+        self.source, self.noted = source, list[tuple[int, int]]()
+        self.describe = source.describe
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        self.noted.append((stage, piece))
+        return self.source.open(preset, stage, piece, device)
+
+    def score(self, model: Kaleido, inputs: Inputs, preset: Preset, device: str) -> list[dict[str, float]]:
+        return []
+
+
+def test_the_streams_of_a_stage_are_opened_once(tmp_path: Path, worlds: WorldSource) -> None:
+    """And not anew at every step, which would draw worlds ahead and throw them away; a resumed run opens those of its
+    stage alone. The FLOPs of a step are those of the stage that is open.
+    """
+    halves, first = override(smoke(), ["train.pieces=2"]), Opened(worlds)
+    train(halves, first, Run(tmp_path, Budget(steps=6)), lambda _: None)
+    assert first.noted == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    resumed = Opened(worlds)
+    train(halves, resumed, Run(tmp_path, Budget(steps=8)), lambda _: None)
+    assert resumed.noted == [(1, 0), (1, 1)]
+    sizes = [16] * 3 + [32] * 5
+    assert load_checkpoint(tmp_path)[2]["flops"] == sum(
+        3 * 4 * forward_flops(halves.model, references_at(step), 4 - references_at(step), (size // 8) ** 2)
+        for step, size in enumerate(sizes)
+    )
+
+
+def test_the_command_leaves_video_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Preset] = []
+    monkeypatch.setattr("reference_model.train.train", lambda preset, *_, **__: not asked.append(preset))
+    for option in ([], ["--no-video"]):
+        words = ["train", "small", "--steps", "1", "--device", "cpu", "--out", str(tmp_path), *option]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit, match="0"):
+            main()
+    assert asked == [small(), drop_video(small())]
+
+
+def test_weights_are_written_before_they_are_scored(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(*args: object, **settings: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WorldSource, "score", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        train(smoke(), worlds, Run(tmp_path / "cut", Budget(steps=1)))
+    weights, preset, card = load_checkpoint(tmp_path / "cut")
+    assert preset == smoke() and card["steps"] == 1 and weights
+
+
+def test_a_run_can_begin_with_other_weights(tmp_path: Path, worlds: WorldSource) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    train(smoke(), worlds, Run(first, Budget(steps=3)))
+    still = override(smoke(), ["train.learning_rate=0.0"])
+    train(still, worlds, Run(second, Budget(steps=1), initial=first))
+    for name, weights in read_weights(first).items():
+        assert torch.equal(weights, read_weights(second)[name]), name
+    assert load_checkpoint(second)[2]["initial_sha256"] == hash_checkpoint(first)
+    begun_with = hash_checkpoint(first)
+    train(smoke(), worlds, Run(first, Budget(steps=4)))  # those weights have changed; what the run began with has not
+    train(still, worlds, Run(second, Budget(steps=2), initial=first))
+    assert load_checkpoint(second)[2]["initial_sha256"] == begun_with != hash_checkpoint(first)
+    with pytest.raises(ValueError, match="began without --init"):
+        train(smoke(), worlds, Run(first, Budget(steps=5), initial=second))
+    with pytest.raises(ValueError, match="another model"):
+        train(override(smoke(), ["model.depth=3"]), worlds, Run(tmp_path / "third", Budget(steps=1), initial=first))
+
+
+def read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(folder)[0]
+
+
+def test_pieces_are_one_run_however_they_are_shared(worlds: WorldSource, tmp_path: Path) -> None:
+    """Two pieces of 2 scenes are 4 scenes; pieces that do not divide are refused."""
+    halves = override(smoke(), ["train.pieces=2"])
+    lines: list[dict[str, object]] = []
+    train(halves, worlds, Run(tmp_path, Budget(steps=1)), lines.append)
+    assert load_checkpoint(tmp_path)[2]["flops"] == 3 * 4 * forward_flops(
+        halves.model, references_at(0), 4 - references_at(0), 4
+    )
+    with pytest.raises(ValueError, match="3 pieces"):
+        override(smoke(), ["train.pieces=3"])
+    assert list(Team(1, 2, "cpu").take_pieces(4)) == [2, 3]
+    with pytest.raises(ValueError, match="expected a multiple"):
+        Team(0, 3, "cpu").take_pieces(4)
+
+
+def references_at(step: int) -> int:
+    return draw_reference_count(step, 0, 4)
+
+
+def test_the_average_forgets_the_beginning_at_once(tmp_path: Path, worlds: WorldSource) -> None:
+    """After the first step nine tenths of it are the new weights, whatever the preset's decay."""
+    train(override(smoke(), ["train.ema_decay=0.999"]), worlds, Run(tmp_path, Budget(steps=1)), lambda _: None)
+    torch.manual_seed(smoke().train.seed)
+    start, state = Kaleido(smoke().model).state_dict(), read_shards(tmp_path / "state", "state")
+    for name, begun in start.items():
+        torch.testing.assert_close(state[f"averaged.{name}"], begun.lerp(state[f"model.{name}"], 0.9))
+    assert any(not torch.equal(begun, state[f"model.{name}"]) for name, begun in start.items())
+
+
+def test_a_run_that_diverged_is_not_written_over_a_good_one(tmp_path: Path, worlds: WorldSource) -> None:
+    """Long before the line of its hundredth step would say so."""
+    wild = override(smoke(), ["train.learning_rate=1e30", "train.warmup_steps=0"])
+    with pytest.raises(DivergedError, match=r"^step 2: the loss is .*; .*(overflow|layer|weights)"):
+        train(wild, worlds, Run(tmp_path, Budget(steps=40), save_steps=1), lambda _: None)
+    assert read_header(tmp_path / "state", wild, worlds.describe()).spent.steps == 1
+    assert load_checkpoint(tmp_path)[2]["steps"] == 1
