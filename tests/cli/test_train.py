@@ -33,8 +33,8 @@ from reference_model.presets import PRESETS, small
 from reference_model.training.claim import claim
 from reference_model.training.settings import drop_video
 from tests.cli.conftest import Kbench, start_kbench
-from tests.data.readers.layouts import write_re10k
 from tests.data.readers.points import make_views
+from tests.data.readers.scene_layouts import write_re10k
 from tests.predict.tiny import write_data, write_protocol, write_scene
 
 # One small stage, so that a step takes milliseconds.

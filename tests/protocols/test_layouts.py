@@ -26,7 +26,10 @@ from kaleido_bench.protocol import load_protocol
 from kaleido_bench.score.results import load_result
 from kaleido_bench.score.rows import read_rows
 from kaleido_bench.score.truth import TruthReader
-from tests.data.readers.layouts import TrueView, make_views, write_co3d, write_dtu_mvsnet, write_nmr, write_re10k
+from tests.data.readers.object_layouts import write_co3d, write_dtu_mvsnet
+from tests.data.readers.points import TrueView, make_views
+from tests.data.readers.render_layouts import write_nmr
+from tests.data.readers.scene_layouts import write_re10k
 
 
 def write_co3d_ndc(root: Path, views: list[TrueView]) -> None:

@@ -20,7 +20,8 @@ from kaleido_bench.data.images import ImagePreparation, decode_image
 from kaleido_bench.data.readers import build_reader
 from kaleido_bench.data.scenes import Scene, load_view, read_image_file
 from kaleido_bench.errors import BenchError
-from tests.data.readers.layouts import LAYOUTS, Layout, write, write_jgz
+from tests.data.readers.layouts import LAYOUTS, Layout
+from tests.data.readers.writing import write, write_jgz
 
 AS_STORED = ImagePreparation(
     size=None, fit="none", filter="lanczos", antialias=True, background="white", alpha="composite"
