@@ -10,6 +10,11 @@ from tests.data.readers.points import TrueView, encode
 from tests.data.readers.writing import write, write_jgz
 
 
+def mask_png(view: TrueView) -> bytes:
+    """Where the image is bright."""
+    return encode((view.image.max(axis=2) > 100).astype(np.uint8) * 255, "PNG")
+
+
 def write_co3d(root: Path, views: list[TrueView], intrinsics_format: str | None) -> None:
     """facebookresearch/co3d:co3d/dataset/data_types.py. PyTorch3D: rows times R plus T, x left, y up; NDC with +x left
     and +y up, so u_ndc = focal * X / Z + principal falls on pixel x = width / 2 - unit * u_ndc.
@@ -41,8 +46,7 @@ def write_co3d(root: Path, views: list[TrueView], intrinsics_format: str | None)
             }
         )
         write(root / sequence / name, encode(view.image, "JPEG"))
-        mask = (view.image.max(axis=2) > 100).astype(np.uint8) * 255
-        write(root / sequence / f"masks/frame{number:06d}.png", encode(mask, "PNG"))
+        write(root / sequence / f"masks/frame{number:06d}.png", mask_png(view))
     other = {**frames[0], "sequence_name": "1_2_3", "frame_number": 5}
     write_jgz(root / "hydrant" / "frame_annotations.jgz", [other, *reversed(frames)])
     names = [{"sequence_name": name, "category": "hydrant"} for name in ("417_57776_111531", "1_2_3")]
@@ -58,8 +62,7 @@ def write_wildrgbd(root: Path, views: list[TrueView]) -> None:
     write(folder / "cam_poses.txt", "\n".join(lines) + "\n")
     for number, view in enumerate(views):
         write(folder / "rgb" / f"{number:05d}.png", view.png())
-        mask = (view.image.max(axis=2) > 100).astype(np.uint8) * 255
-        write(folder / "masks" / f"{number:05d}.png", encode(mask, "PNG"))
+        write(folder / "masks" / f"{number:05d}.png", mask_png(view))
 
 
 # IDR moves the object into the unit sphere: x = scale_mat x', so x' = (x - shift) / scale.
@@ -84,8 +87,7 @@ def write_dtu_idr(root: Path, views: list[TrueView]) -> None:
         arrays[f"world_mat_{number}"] = P
         arrays[f"scale_mat_{number}"] = _scale_mat()
         write(root / "scan24" / "image" / f"{number:06d}.png", view.png())
-        mask = (view.image.max(axis=2) > 100).astype(np.uint8) * 255
-        write(root / "scan24" / "mask" / f"{number:03d}.png", encode(mask, "PNG"))
+        write(root / "scan24" / "mask" / f"{number:03d}.png", mask_png(view))
     np.savez(root / "scan24" / "cameras_sphere.npz", **arrays)
 
 
