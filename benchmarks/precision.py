@@ -32,6 +32,7 @@ from kaleido_bench.predict.meter import Meter
 from reference_model.checkpoint import find_checkpoint, load_checkpoint, write_checkpoint
 from reference_model.held_out import HELD_OUT_SEED, render_batch
 from reference_model.kernels.rendering import choose_renderer
+from reference_model.recording import Recordings
 
 REFERENCES = TARGETS = 4
 
@@ -97,12 +98,11 @@ def measure(folder: Path, questions: list[Question], size: int, steps: int, args
         words = {"steps": str(steps), "precision": precision}
         adapter = build_adapter(resolve_model(f"kaleido@{folder}"), words, args.device)
         assert isinstance(adapter, Kaleido)
-        ways = {"launched": Kaleido("", adapter.model._replace(recordings=None), adapter.sampling, adapter.rollout)}
-        if adapter.model.recordings is not None:
-            ways["recorded"] = adapter
+        kept = {"launched": None} if args.device == "cpu" else {"launched": None, "recorded": Recordings()}
         launched = None
-        for way, each in ways.items():
-            found = answer(each, questions, args.device, args.repeats)
+        for way, recordings in kept.items():
+            model = adapter.model._replace(recordings=recordings)
+            found = answer(Kaleido("", model, adapter.sampling, adapter.rollout), questions, args.device, args.repeats)
             plain, launched = plain or found, launched or found
             moved = int(np.abs(found.images.astype(int) - launched.images).max())
             report("precision", size=size, steps=steps, precision=precision, steps_are=way,

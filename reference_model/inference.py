@@ -55,7 +55,7 @@ def load_model(
     Args:
         precision: of the network; bfloat16 is the fast one where the machine has it, and moves pixels.
         recorded: record denoising steps and replay them, on CUDA alone: the same numbers, sooner from a shape's second
-            prediction on; None: where that is possible.
+            prediction on; None: on CUDA in bfloat16, which is asked for to be fast.
 
     FileNotFoundError or ValueError say what is wrong.
     """
@@ -76,7 +76,8 @@ def load_model(
     model = model.to(device).eval()
     if precision == "bfloat16":
         round_weights(model)
-    recordings = Recordings() if cuda and recorded is not False else None
+    wanted = precision == "bfloat16" if recorded is None else recorded
+    recordings = Recordings() if cuda and wanted else None
     return LoadedModel(model, preset, hash_checkpoint(folder), names, device, inputs, precision, recordings)
 
 

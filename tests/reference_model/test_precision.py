@@ -203,7 +203,7 @@ def test_recorded_steps_are_the_steps(tmp_path: Path, precision: str, way: str, 
     """Bit by bit, over scenes in turn."""
     sampling, rollout = WAYS[way]
     folder = store(tmp_path)
-    recorded, plain = (load_model(folder, "cuda", precision, recorded=each) for each in (None, False))
+    recorded, plain = (load_model(folder, "cuda", precision, recorded=each) for each in (True, False))
     assert recorded.recordings is not None and plain.recordings is None
     for seed in (0, 1, 0):
         options = {"seed": seed, "cached": cached, "sampling": sampling, "rollout": rollout}

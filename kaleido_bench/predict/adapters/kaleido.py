@@ -6,8 +6,7 @@ the pixels: the model is told of the unequal focal lengths. On 5 real scenes at 
 16.9 and 17.6 dB from 1, 3 and 6 references, and padding to a square on gray 13.9, 16.0 and 16.8.
 
 `precision=bfloat16` rounds the network's products, keeps what it knows of the references over steps and chunks, and is
-a method of its own by its settings and fingerprint. On CUDA the steps of either precision are recorded once a shape and
-replayed, which moves no number and is no setting.
+a method of its own by its settings and fingerprint. On CUDA its steps are recorded once a shape and replayed.
 """
 
 from __future__ import annotations
