@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from reference_model.checkpoint import find_checkpoint
+from reference_model.checkpoint import SHIPPED, find_checkpoint
 from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, psnr, render_batch
 from reference_model.inference import load_model, render_views
-from reference_model.presets import tiny
+from reference_model.model import count_parameters
+from reference_model.presets import PRESETS
 from reference_model.sampler import Sampling
+
+SHIPS = sorted(path.parent.name for path in SHIPPED.glob("*/card.json"))
 
 
 def test_an_unknown_checkpoint_names_those_that_ship() -> None:
@@ -21,17 +24,20 @@ def test_an_unknown_checkpoint_names_those_that_ship() -> None:
         find_checkpoint("huge")
 
 
-def test_the_shipped_weights_are_small_and_say_where_they_come_from() -> None:
-    folder = find_checkpoint("tiny")
-    assert sum(path.stat().st_size for path in folder.glob("*.safetensors")) <= 16 * 2**20
-    loaded = load_model("tiny")
+@pytest.mark.parametrize("name", SHIPS)
+def test_the_shipped_weights_are_small_and_say_where_they_come_from(name: str) -> None:
+    sizes = [path.stat().st_size for path in find_checkpoint(name).glob("*.safetensors")]
+    loaded = load_model(name)
+    parameters = count_parameters(loaded.model)
+    assert max(sizes) <= 16 * 2**20 and parameters <= 31_000_000
+    assert 2 * parameters <= sum(sizes) < 2.01 * parameters  # in bfloat16, and nothing else
     assert loaded.training_data == ("reference_model.worlds",)
-    assert loaded.preset.model == tiny().model
+    assert loaded.preset.model == PRESETS[name]().model
 
 
 @pytest.fixture(scope="module")
 def held_out() -> Batch:
-    """Two held-out worlds of eight views: what kaleido@tiny is judged on."""
+    """Two held-out worlds of eight views: what the shipped weights are judged on."""
     return render_batch(HELD_OUT_SEED + 1, 2, 8, 128, "cpu")
 
 
@@ -43,10 +49,10 @@ class Rendered(NamedTuple):
     nearest: torch.Tensor
 
 
-def render_held_out(held_out: Batch, references: int, steps: int = 1) -> Rendered:
+def render_held_out(name: str, held_out: Batch, references: int, steps: int = 1) -> Rendered:
     kept = [*range(references), 6, 7]
     batch = Batch(*(x[:, kept] for x in held_out))
-    loaded = load_model("tiny")
+    loaded = load_model(name)
     out = [
         render_views(
             loaded, batch.images[i, :references], batch.c2w[i, :references], batch.intrinsics[i, :references],
@@ -59,18 +65,27 @@ def render_held_out(held_out: Batch, references: int, steps: int = 1) -> Rendere
 
 
 @pytest.fixture(scope="module")
-def from_five(held_out: Batch) -> Rendered:
-    return render_held_out(held_out, 5)
+def from_five(held_out: Batch) -> dict[str, Rendered]:
+    """By the name of the weights."""
+    return {name: render_held_out(name, held_out, 5) for name in SHIPS}
 
 
-def test_the_shipped_weights_beat_the_nearest_view_on_worlds_they_never_saw(from_five: Rendered) -> None:
-    gain = psnr(from_five.predicted, from_five.truth).mean() - psnr(from_five.nearest, from_five.truth).mean()
-    assert gain > 2.0, f"kaleido@tiny is {gain:.2f} dB from the nearest view"
+def score(rendered: Rendered) -> float:
+    return float(psnr(rendered.predicted, rendered.truth).mean())
 
 
-def test_more_references_help(held_out: Batch, from_five: Rendered) -> None:
-    from_one = render_held_out(held_out, 1)
-    assert psnr(from_five.predicted, from_five.truth).mean() > psnr(from_one.predicted, from_one.truth).mean() + 0.5
+@pytest.mark.parametrize("name", SHIPS)
+def test_the_shipped_weights_beat_the_nearest_view_on_worlds_they_never_saw(
+    from_five: dict[str, Rendered], name: str
+) -> None:
+    found = from_five[name]
+    gain = score(found) - float(psnr(found.nearest, found.truth).mean())
+    assert gain > 2.0, f"kaleido@{name} is {gain:.2f} dB from the nearest view"
+
+
+@pytest.mark.parametrize("name", SHIPS)
+def test_more_references_help(held_out: Batch, from_five: dict[str, Rendered], name: str) -> None:
+    assert score(from_five[name]) > score(render_held_out(name, held_out, 1)) + 0.5
 
 
 def test_rendering_does_not_depend_on_the_world_frame_or_its_unit(held_out: Batch) -> None:
@@ -92,12 +107,13 @@ def test_images_of_another_size_are_refused() -> None:
         render_views(loaded, torch.rand(1, 3, 64, 64), *(torch.eye(n)[None] for n in (4, 3, 4, 3)))
 
 
-def test_the_shipped_model_renders_what_it_rendered(held_out: Batch) -> None:
+@pytest.mark.parametrize("name", SHIPS)
+def test_the_shipped_model_renders_what_it_rendered(held_out: Batch, name: str) -> None:
     """When this fails and the change is meant: raise CODE_VERSION in kaleido_bench/predict/adapters/kaleido.py, or old
     predictions will be taken for new ones; then write the golden file again with what the message prints.
     """
-    golden = Path(__file__).parents[1] / "golden" / "kaleido_tiny.npy"
-    rendered = render_held_out(held_out, 3, steps=2)
+    golden = Path(__file__).parents[1] / "golden" / f"kaleido_{name}.npy"
+    rendered = render_held_out(name, held_out, 3, steps=2)
     small = torch.nn.functional.avg_pool2d(rendered.predicted.flatten(0, 1), 16).numpy()
     if not golden.exists():
         np.save(golden, small)

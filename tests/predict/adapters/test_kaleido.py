@@ -21,7 +21,7 @@ from kaleido_bench.predict.adapters import (
     build_adapter,
     resolve_model,
 )
-from kaleido_bench.predict.adapters.kaleido import Kaleido, Square, build
+from kaleido_bench.predict.adapters.kaleido import Kaleido, Square, build, find_shipped_weights
 from reference_model import inference
 from reference_model.checkpoint import write_checkpoint
 from reference_model.config import Preset
@@ -138,12 +138,18 @@ def test_the_card_names_weights_settings_and_training_data() -> None:
     assert len({card.fingerprint, adapt(2).describe().fingerprint, retrained.fingerprint}) == 3
 
 
-def test_the_shipped_model_has_the_fingerprint_of_its_committed_predictions() -> None:
-    """Settings that came later are left out of it while they are at their defaults."""
-    root = Path(__file__).parents[3] / "leaderboards/quickstart/results"
-    committed = [json.loads(path.read_text())["model"] for path in root.glob("*.json")]
-    expected = {model["fingerprint"] for model in committed if model["model"] == "kaleido@tiny"}
-    assert expected == {build_adapter(resolve_model("kaleido@tiny"), {}, "cpu").describe().fingerprint}
+@pytest.mark.parametrize("name", find_shipped_weights())
+def test_the_shipped_models_have_the_fingerprints_of_their_committed_predictions(name: str) -> None:
+    """Settings that came later are left out of them while they are at their defaults."""
+    root = Path(__file__).parents[3] / "leaderboards"
+    committed = {
+        path: json.loads(path.read_text())["model"]["fingerprint"]
+        for path in root.glob(f"**/results/kaleido@{name}.json")
+    }
+    assert root / f"quickstart/results/kaleido@{name}.json" in committed
+    assert set(committed.values()) == {
+        build_adapter(resolve_model(f"kaleido@{name}"), {}, "cpu").describe().fingerprint
+    }
 
 
 SETTINGS: dict[str, tuple[str, int | str | float]] = {
