@@ -15,7 +15,7 @@ endif
 .PHONY: demo test check format clean
 
 demo: $(VENV)/installed
-	$(BIN)/kbench run quickstart --model nearest --model mean --model kaleido@tiny
+	$(BIN)/kbench run quickstart --model nearest --model mean --model kaleido@tiny --model kaleido@small
 
 # One thread a test process: two processes share two cores.
 test: $(VENV)/installed-dev

@@ -1,6 +1,6 @@
 """What showing targets to the model is worth: one leaky index over real scenes, as published and without the leak.
 
-    python benchmarks/leak_price.py DATA_DIR [--model nearest --model kaleido] [--out DIR]
+    python benchmarks/leak_price.py DATA_DIR [--model nearest --model kaleido@tiny] [--out DIR]
 
 The index is DepthSplat's way over scenes at hand: a window of 50 frames, 2, 4 and 6 references by farthest-point
 sampling, nested, and all 50 frames targets, the references too (4, 8, 12 %: cvg/depthsplat,
@@ -171,10 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs every model and prints the table."""
     parser = argparse.ArgumentParser(description="What a leaky index adds to a score, measured.")
     parser.add_argument("data_dir", type=Path, help="the folder with scenes/ in it")
-    parser.add_argument("--model", action="append", help="default: nearest and kaleido")
+    parser.add_argument("--model", action="append", help="default: nearest and kaleido@tiny")
     parser.add_argument("--out", type=Path, help="keep protocol and runs here")
     options = parser.parse_args(arguments)
-    models = options.model or ["nearest", "kaleido"]
+    models = options.model or ["nearest", "kaleido@tiny"]
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.out or Path(temporary)
         here = write_leaky(folder, options.data_dir)

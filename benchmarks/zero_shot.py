@@ -162,7 +162,7 @@ def write_report(bench: Bench, model: str, worlds: Sequence[Setting], real: Sequ
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Judge a trained reference model zero-shot.")
-    parser.add_argument("model", help="kaleido@FOLDER, or kaleido@tiny")
+    parser.add_argument("model", help="kaleido@FOLDER, kaleido@small or kaleido@tiny")
     parser.add_argument("--data", type=Path, help="KBENCH_DATA with scenes/ and meshes/ycb/; without it: worlds alone")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--packed", type=Path, nargs="+", default=[], help="worlds-N.tar of zero_shot_worlds.py")

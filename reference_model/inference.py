@@ -48,7 +48,7 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(
-    variant: str | Path = "tiny", device: str = "cpu", precision: str = "float32", *, recorded: bool | None = None
+    variant: str | Path = "small", device: str = "cpu", precision: str = "float32", *, recorded: bool | None = None
 ) -> LoadedModel:
     """Load shipped weights by name, or a checkpoint folder.
 

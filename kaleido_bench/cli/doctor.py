@@ -105,10 +105,8 @@ def check_models() -> list[Check]:
     from kaleido_bench.predict.adapters.kaleido import find_shipped_weights
     from kaleido_bench.predict.adapters.registry import find_adapters
 
-    shipped = find_shipped_weights()
-    checks = [
-        Check("models", name, "ok", entry.title) for name, entry in sorted(find_adapters().items()) if name != "kaleido"
-    ]
+    shipped, adapters = find_shipped_weights(), find_adapters()
+    checks = [Check("models", name, "ok", entry.title) for name, entry in sorted(adapters.items()) if name != "kaleido"]
     if not shipped:
         return [
             *checks,
@@ -116,7 +114,9 @@ def check_models() -> list[Check]:
                 "models", "kaleido", "missing", "no weights ship with this package", "Name a checkpoint: kaleido@DIR."
             ),
         ]
-    return [*checks, *(Check("models", f"kaleido@{name}", "ok", "weights ship with this package") for name in shipped)]
+    default = adapters["kaleido"].default_variant
+    told = {name: "weights ship with this package" + (", the default" if name == default else "") for name in shipped}
+    return [*checks, *(Check("models", f"kaleido@{name}", "ok", detail) for name, detail in told.items())]
 
 
 def check_data(data_dir: Path | None) -> list[Check]:

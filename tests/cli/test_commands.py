@@ -60,7 +60,7 @@ def test_list_models(kbench: Kbench, toys: Path) -> None:
     rows = {row["model"]: row for row in json.loads(kbench("list", "models", "--json").out)}
     assert {"nearest", "mean", "saved", "kaleido", "toy", "scene-toy"} <= set(rows)
     assert rows["toy"]["title"] == "from the package toy-adapters"
-    assert rows["kaleido"]["arguments"][:2] == ["steps", "solver"] and rows["kaleido"]["default"] == "tiny"
+    assert rows["kaleido"]["arguments"][:2] == ["steps", "solver"] and rows["kaleido"]["default"] == "small"
 
 
 def test_list_datasets_with_and_without_data(kbench: Kbench, data_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,6 +82,11 @@ def test_the_shipped_weights_beat_the_nearest_view_on_worlds_they_never_saw(
     found = from_five[name]
     gain = score(found) - float(psnr(found.nearest, found.truth).mean())
     assert gain > 2.0, f"kaleido@{name} is {gain:.2f} dB from the nearest view"
+
+
+def test_the_default_is_the_best_that_ships(from_five: dict[str, Rendered]) -> None:
+    default = inspect.signature(load_model).parameters["variant"].default
+    assert max(from_five, key=lambda name: score(from_five[name])) == default
 
 
 @pytest.mark.parametrize("name", SHIPS)

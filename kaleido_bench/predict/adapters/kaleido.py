@@ -186,7 +186,7 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
     from reference_model.precision import check_precision
     from reference_model.sampler import check_rollout, check_sampling
 
-    name, precision = variant or "tiny", args.get("precision", "float32")
+    name, precision = variant or "small", args.get("precision", "float32")
     with _refusing(name, "settings of its sampler", "Correct --model-arg."):
         check_precision(precision, device)
     with _refusing(name, "weights of the reference model", "Try kaleido@tiny."):

@@ -64,8 +64,8 @@ ADAPTERS: Mapping[str, AdapterEntry] = {
             "generated": "at most so many views made before that a chunk sees, the nearest (default 0)",
             "precision": "of the network: float32 (default), or bfloat16, which a GPU computes several times as fast",
         },
-        "tiny, or a checkpoint folder",
-        "tiny",
+        "small, tiny, or a checkpoint folder",
+        "small",
     ),
     "mean": AdapterEntry(
         "kaleido_bench.predict.adapters.mean:build",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -263,8 +264,11 @@ def test_a_checkpoint_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_arguments_reach_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    load_model = inference.load_model
     monkeypatch.setattr(inference, "load_model", lambda variant, device, precision: StandIn(precision=precision))
     plain = build(None, {}, "cpu")
+    default = inspect.signature(load_model).parameters["variant"].default
+    assert plain.variant == ADAPTERS["kaleido"].default_variant == default  # said in three places
     assert (plain.sampling, plain.rollout) == (inference.BY_DEFAULT, Rollout(references=3))
     given = build("tiny", {"steps": "7", "order": "nearest", "generated": "2", "precision": "bfloat16"}, "cpu")
     assert (given.sampling, given.model.precision) == (Sampling(7), "bfloat16")

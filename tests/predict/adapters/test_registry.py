@@ -35,7 +35,8 @@ def test_a_name_with_an_empty_part_is_refused(text: str) -> None:
 
 
 def test_a_bare_name_gets_its_default_variant() -> None:
-    assert resolve_model("kaleido") == ModelName("kaleido", "tiny")
+    assert resolve_model("kaleido") == ModelName("kaleido", "small")
+    assert resolve_model("kaleido@tiny") == ModelName("kaleido", "tiny")
     assert resolve_model("kaleido@folder") == ModelName("kaleido", "folder")
     assert resolve_model("nearest") == ModelName("nearest", None)
 
