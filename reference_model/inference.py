@@ -20,6 +20,7 @@ from reference_model.recording import Recordings, on_device
 from reference_model.sampler import Chunk, Rollout, Sampling, Scene, roll_out
 
 BY_DEFAULT = Sampling(steps=1)  # the posterior mean: the best PSNR; more steps trade it for sharpness (docs/log.md)
+RIGID = 1e-2  # how far R R^T may be from the identity
 
 
 class LoadedModel(NamedTuple):
@@ -81,10 +82,23 @@ def load_model(
     return LoadedModel(model, preset, hash_checkpoint(folder), names, device, inputs, precision, recordings)
 
 
-def check_cameras(c2w: Tensor, intrinsics: Tensor, where: str) -> None:
-    """Raises ValueError for cameras that hold NaN or infinity."""
+def check_cameras(c2w: Tensor, intrinsics: Tensor, where: str, count: int) -> None:
+    """Raises ValueError for cameras of another number or shape than `count` views have, that hold NaN or infinity, that
+    are not rigid, or whose focal lengths are not positive.
+    """
+    found = tuple(c2w.shape), tuple(intrinsics.shape)
+    if found != ((count, 4, 4), (count, 3, 3)):
+        raise ValueError(
+            f"{where} cameras: c2w {list(found[0])}, K {list(found[1])}; expected [{count}, 4, 4] and [{count}, 3, 3]"
+        )
     if not (torch.isfinite(c2w).all() and torch.isfinite(intrinsics).all()):
         raise ValueError(f"{where} cameras hold NaN or infinity; expected finite c2w [view,4,4] and K [view,3,3]")
+    rotation = c2w[:, :3, :3].double()
+    skew = (rotation @ rotation.mT - torch.eye(3, dtype=torch.float64, device=c2w.device)).abs().flatten(1).amax(1)
+    if (skew > RIGID).any() or (torch.linalg.det(rotation) < 0).any():
+        raise ValueError(f"{where} cameras: a c2w is scaled, sheared or mirrored; expected rotation and translation")
+    if not (intrinsics[:, [0, 1], [0, 1]] > 0).all():
+        raise ValueError(f"{where} cameras: a focal length is not positive; expected K in pixels, OpenCV axes")
 
 
 def name_layer(loaded: LoadedModel, generate: Callable[[], Iterator[Chunk]]) -> str:
@@ -124,8 +138,9 @@ def render_views(
             None: in bfloat16 always; in float32 as its preset says (ModelConfig.keep_references), but on a CPU always,
             rounded as the preset says (sampler.Conditions).
 
-    Returns images in [0, 1]. ValueError for no reference, images of another size, numbers that are none, and for a
-    prediction that is not finite, with the layer where that begins.
+    Returns images in [0, 1]. ValueError for no reference, images of another size, cameras that are none
+    (`check_cameras`), tokens that are no numbers, and for a prediction that is not finite, with the layer where that
+    begins.
     """
     height, width = reference_images.shape[-2:]
     references = reference_images.shape[0]
@@ -135,8 +150,8 @@ def render_views(
         )
     if references < 1:
         raise ValueError("0 reference views: at least 1 is needed to render a scene")
-    check_cameras(reference_c2w, reference_intrinsics, "reference")
-    check_cameras(target_c2w, target_intrinsics, "target")
+    check_cameras(reference_c2w, reference_intrinsics, "reference", references)
+    check_cameras(target_c2w, target_intrinsics, "target", target_c2w.shape[0])
     device, config = loaded.device, loaded.preset.model
     c2w = NORMALISATIONS[config.normalisation](torch.cat([reference_c2w, target_c2w])[None]).to(device)
     intrinsics = torch.cat([reference_intrinsics, target_intrinsics]).float()[None].to(device)

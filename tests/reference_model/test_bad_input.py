@@ -122,6 +122,42 @@ def test_images_and_cameras_that_are_no_numbers_are_refused(loaded: LoadedModel,
         render(loaded, poses, 2)
 
 
+@pytest.mark.parametrize(
+    ("images", "cameras", "word"),
+    [
+        (3, (2, 2, 2, 2), r"reference cameras: c2w \[2, 4, 4\], K \[2, 3, 3\]; expected \[3, 4, 4\]"),
+        (2, (3, 3, 2, 2), r"reference cameras: .*expected \[2, 4, 4\]"),
+        (2, (2, 1, 2, 2), r"reference cameras: .*K \[1, 3, 3\]"),
+        (2, (2, 2, 2, 3), r"target cameras: .*K \[3, 3, 3\]; expected \[2, 4, 4\]"),
+    ],
+)
+def test_as_many_cameras_as_images_are_asked_for(
+    loaded: LoadedModel, images: int, cameras: tuple[int, int, int, int], word: str
+) -> None:
+    """A camera too few would make the first target's a reference's, and leave one image unmade."""
+    given = [random_poses(n)[0] if i % 2 == 0 else INTRINSICS.expand(n, 3, 3) for i, n in enumerate(cameras)]
+    with pytest.raises(ValueError, match=word):
+        render_views(loaded, torch.rand(images, 3, 32, 32), *given)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (torch.diag(torch.tensor([2.0, 2, 2, 1])), "scaled, sheared or mirrored"),
+        (torch.diag(torch.tensor([1.0, -1, 1, 1])), "scaled, sheared or mirrored"),
+        (torch.eye(4), "focal length is not positive"),
+    ],
+)
+def test_cameras_that_no_pinhole_has_are_refused(loaded: LoadedModel, change: torch.Tensor, word: str) -> None:
+    poses = random_poses(3)[0]
+    k = INTRINSICS.repeat(3, 1, 1)
+    if word.startswith("focal"):
+        k[2, 1, 1] = 0
+    poses[2] = poses[2] @ change.double()
+    with pytest.raises(ValueError, match=f"target cameras: .*{word}"):
+        render_views(loaded, torch.rand(2, 3, 32, 32), poses[:2], k[:2], poses[2:], k[2:])
+
+
 @pytest.mark.parametrize("cached", [True, False])
 def test_an_overflow_is_named_by_its_layer(loaded: LoadedModel, cached: bool) -> None:
     """In half precision 6e4 is the end; in bfloat16, as in float32, 3e38."""
