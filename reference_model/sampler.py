@@ -31,6 +31,8 @@ Denoiser = Callable[[Float[Tensor, "b target n channels"], Float[Tensor, " b"]],
 SOLVERS = ("euler", "heun")
 GROWTHS = ("reencode", "append")
 
+LEAST_SPREAD = 1e-3  # of normalised centres, as the unit of their distances: smaller, rounding would outweigh angles
+
 
 class Sampling(NamedTuple):
     """How one set of targets is sampled."""
@@ -171,7 +173,8 @@ def build_denoiser(
             predicted = predict_once(model, x, t, beside)
         return predicted if precision == "float32" else predicted.to(x.dtype)
 
-    if recordings is not None and not torch.is_grad_enabled():
+    autocast = precision == "float32" and torch.is_autocast_enabled(clean.device.type)  # a caller's: its casts may go
+    if recordings is not None and not torch.is_grad_enabled() and not autocast:
         return recordings.record((model, precision), predict, beside)
     return lambda x, t: predict(x, t, beside)
 
@@ -258,13 +261,13 @@ def choose_references(
 ) -> list[int]:
     """The `limit` references nearest to the targets: by the centre's distance, in spreads of the centres, plus the
     angle between the viewing directions in radians, smallest over the targets. All of them, in order, when there are
-    no more than `limit`.
+    no more than `limit`. Where all stand at one place, as on a tripod, angles decide.
     """
     count = reference_c2w.shape[0]
     if count <= limit:
         return list(range(count))
     centres = reference_c2w[:, :3, 3]
-    spread = (centres - centres.mean(0)).norm(dim=-1).mean().clamp(min=1e-9)
+    spread = (centres - centres.mean(0)).norm(dim=-1).mean().clamp(min=LEAST_SPREAD)
     cost = pose_distances(reference_c2w, target_c2w, spread).min(1).values
     return sorted(torch.argsort(cost, stable=True)[:limit].tolist())
 

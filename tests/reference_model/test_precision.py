@@ -18,7 +18,7 @@ from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.precision import round_weights
 from reference_model.presets import smoke
 from reference_model.recording import Recordings
-from reference_model.sampler import Rollout, Sampling, Scene, roll_out
+from reference_model.sampler import Rollout, Sampling, Scene, roll_out, sample_targets
 from tests.reference_model.models import DESIGNS, build_config, build_model, build_scene, random_poses
 
 BASE: dict[str, Any] = {**DESIGNS["windows-and-registers"], "pose": "prope", "kv_heads": 1}
@@ -76,6 +76,29 @@ def test_bfloat16_is_near_float32_and_repeats(tmp_path: Path, kind: str, way: st
     assert psnr(images[0], images[1]) > 46
 
 
+def test_in_bfloat16_references_are_kept_whatever_the_preset_says(tmp_path: Path) -> None:
+    """Told by what needs them kept."""
+    wide, narrow = (load_model(store(tmp_path), "cpu", precision) for precision in ("float32", "bfloat16"))
+    assert not wide.preset.model.keep_references
+    sampling, rollout = WAYS["appended"]
+    with pytest.raises(ValueError, match="append needs a cache"):
+        render(wide, sampling=sampling, rollout=rollout)
+    kept, found = (render(narrow, sampling=sampling, rollout=rollout, cached=cached) for cached in (True, None))
+    assert torch.equal(found, kept)
+
+
+def test_tokens_and_their_path_keep_their_type(tmp_path: Path) -> None:
+    model = load_model(store(tmp_path), "cpu", "bfloat16").model
+    scene = build_scene(model.config, torch.float32)
+    kinds: list[torch.dtype] = []
+    model.embed.register_forward_pre_hook(lambda _, inputs: kinds.append(inputs[0].dtype))
+    with torch.no_grad():
+        out = sample_targets(
+            model, smoke().flow, scene.clean, scene.views, scene.noised, Sampling(2), precision="bfloat16"
+        )
+    assert out.dtype == torch.float32 and kinds == [torch.float32] * 2
+
+
 def test_weights_rounded_once_predict_what_weights_rounded_at_every_call_do() -> None:
     """Bit by bit, under autocast: t's embedding keeps its type, and with it the angles of t."""
     config = build_config(registers=2, modulation="block")
@@ -125,7 +148,7 @@ def test_what_no_machine_or_not_this_one_computes_in_is_refused(
 class Replay:
     """A recording as CUDA makes it, on a CPU: the first function, on the memory it was recorded with."""
 
-    made = 0
+    made = called = 0
 
     def __init__(self, function: Callable[..., Tensor], *examples: Tensor, shared: object) -> None:
         self.function, self.inputs = function, [example.clone() for example in examples]
@@ -134,6 +157,7 @@ class Replay:
     def __call__(self, *tensors: Tensor) -> Tensor:
         for held, given in zip(self.inputs, tensors, strict=True):
             held.copy_(given)
+        Replay.called += 1
         return self.function(*self.inputs).clone()
 
 
@@ -141,6 +165,7 @@ class Replay:
 def replays(monkeypatch: pytest.MonkeyPatch) -> type[Replay]:
     monkeypatch.setattr(recording, "RecordedFunction", Replay)
     monkeypatch.setattr(Replay, "made", 0)
+    monkeypatch.setattr(Replay, "called", 0)
     return Replay
 
 
@@ -171,6 +196,35 @@ def test_what_is_recorded_is_forgotten_when_there_is_too_much_of_it(tmp_path: Pa
     assert replays.made == 4
 
 
+def test_models_that_share_recordings_keep_to_their_own(tmp_path: Path, replays: type[Replay]) -> None:
+    recordings = Recordings()
+    for kind in ("blind", "seeing"):
+        plain = load_model(store(tmp_path / kind, **KINDS[kind]))
+        assert torch.equal(render(plain._replace(recordings=recordings), cached=False), render(plain, cached=False))
+    assert replays.made == 2
+
+
+def test_chunks_of_other_sizes_are_recorded_apart(tmp_path: Path, replays: type[Replay]) -> None:
+    """The last chunk of three targets has one, beside as many references."""
+    plain = load_model(store(tmp_path))
+    loaded, options = plain._replace(recordings=Recordings()), {"rollout": Rollout(chunk=2), "cached": True}
+    for seed in (0, 1):
+        assert torch.equal(render(loaded, 3, seed=seed, **options), render(plain, 3, seed=seed, **options))
+    assert replays.made == 2
+
+
+def test_nothing_is_recorded_under_autocast_of_the_caller_s(tmp_path: Path, replays: type[Replay]) -> None:
+    """It keeps casts of weights until it ends, and what a recording reads must stay."""
+    loaded = load_model(store(tmp_path))._replace(recordings=Recordings())
+    with torch.autocast("cpu", torch.bfloat16):
+        render(loaded)
+    assert replays.made == 0
+    narrow = load_model(tmp_path, "cpu", "bfloat16")._replace(recordings=Recordings())
+    with torch.autocast("cpu", torch.bfloat16):
+        render(narrow)  # this one is the model's own, which keeps none
+    assert replays.made == 1
+
+
 def test_nothing_is_recorded_where_gradients_are_wanted(tmp_path: Path, replays: type[Replay]) -> None:
     config = build_config(**BASE)
     model, scene = build_model(config, torch.float32), build_scene(config, torch.float32)
@@ -183,7 +237,7 @@ def test_nothing_is_recorded_where_gradients_are_wanted(tmp_path: Path, replays:
 
 
 def test_an_overflow_in_a_replay_is_named_by_its_layer(tmp_path: Path, replays: type[Replay]) -> None:
-    """Found again without the recording: its layers are not called."""
+    """Found again without the recording, whose layers are not called on CUDA."""
     loaded = load_model(store(tmp_path), "cpu", "bfloat16")._replace(recordings=Recordings())
     render(loaded)
     with torch.no_grad():
@@ -191,7 +245,7 @@ def test_an_overflow_in_a_replay_is_named_by_its_layer(tmp_path: Path, replays: 
         loaded.model.head.weight *= 10
     with pytest.raises(ValueError, match=r"not finite: (weights of )?head"):
         render(loaded)
-    assert replays.made == 1
+    assert (replays.made, replays.called) == (1, 2)
 
 
 @cuda

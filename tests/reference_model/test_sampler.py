@@ -269,6 +269,18 @@ def test_too_many_references_are_chosen_by_pose_and_stay_in_order() -> None:
     assert choose_references(poses, target, 6) == [0, 1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("aside", [0.0, 0.5])
+def test_references_at_one_place_are_chosen_by_where_they_look(aside: float) -> None:
+    """A tripod's: in spreads of their centres every distance is the same, and so large that rounding hides angles."""
+    angle = torch.linspace(0, 2 * torch.pi, 31)[:-1]
+    poses = torch.eye(4).repeat(30, 1, 1)
+    poses[:, 0, 0], poses[:, 0, 2], poses[:, 2, 0], poses[:, 2, 2] = angle.cos(), angle.sin(), -angle.sin(), angle.cos()
+    poses[:, :3, 3] = torch.tensor([0.3, 0.2, 1.0])
+    target = poses[[17]].clone()
+    target[:, 0, 3] += aside
+    assert choose_references(poses, target, 3) == [16, 17, 18]
+
+
 def test_guidance_moves_along_the_difference_of_both_predictions() -> None:
     model, scene, noise = build_rollout(2)
     flow = dataclasses.replace(FLOW, reference_dropout=0.1)
