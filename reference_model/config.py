@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,8 +150,20 @@ class ModelConfig:
         check_choice("layout", self.layout, ("decoder-only", "encoder-decoder"))
         check_choice("mlp", self.mlp, ("swiglu", "gelu"))
         check_choice("modulation", self.modulation, ("shared", "block"))
+        check_choice("normalisation", self.normalisation, ("focus", "first", "none"))
         check_least(1, width=self.width, depth=self.depth, heads=self.heads, patch=self.patch, kv_heads=self.key_heads)
+        check_least(1, mlp_width=self.mlp_width, image_size=self.image_size)
         check_least(2, max_views=self.max_views)
+        check_least(
+            0,
+            pose_channels=self.pose_channels,
+            time_channels=self.time_channels,
+            window=self.window,
+            window_from=self.window_from,
+            registers=self.registers,
+            feature_channels=self.feature_channels,
+            token_channels=self.token_channels,
+        )
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.heads % self.key_heads:
@@ -219,6 +232,14 @@ class FlowConfig:
         check_choice("prediction", self.prediction, ("clean", "velocity", "noise"))
         check_choice("levels", self.levels, ("logit-normal", "uniform"))
         check_choice("shift", self.shift, ("fixed", "resolution", "resolution-views"))
+        check_least(1, base_tokens=self.base_tokens)
+        check_least(0, min_t=self.min_t)
+        means = [self.logit_mean] if self.sampling_mean is None else [self.logit_mean, self.sampling_mean]
+        if not 0 < self.logit_std < math.inf or not all(map(math.isfinite, means)):
+            raise ValueError(
+                f"logit_mean {self.logit_mean}, logit_std {self.logit_std}, sampling_mean {self.sampling_mean}: "
+                "expected finite means and a deviation above 0"
+            )
         if self.prediction == "noise" and not self.max_t < 1:
             raise ValueError(f"max_t {self.max_t}: noise-prediction says nothing at t = 1; expected less, such as 0.98")
         if not 0 < self.max_t <= 1 or not 0 <= self.reference_dropout < 1 or not 0 <= self.pure_noise <= 1:
@@ -277,6 +298,7 @@ class TrainConfig:
     arithmetic for a small part of the memory."""
 
     def __post_init__(self) -> None:
+        check_choice("view_rule", self.view_rule, ("given", "random", "orbit", "trajectory", "mixed", "video"))
         uneven = [stage.scenes for stage in self.stages if stage.scenes % self.pieces]
         if self.pieces < 1 or uneven:
             raise ValueError(f"{self.pieces} pieces a step: {uneven or 'none'} scenes do not divide into them")
@@ -341,6 +363,9 @@ def build_record(record: type[Any], raw: Any, *, whole: bool = False) -> Any:
         raise TypeError(f"{record.__name__} lacks {', '.join(sorted(missing))}")
     if isinstance(raw.get("stages"), list):
         raw = {**raw, "stages": tuple(build_record(Stage, stage, whole=whole) for stage in raw["stages"])}
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if set(raw) <= {field.name for field in fields} and (missing := needed - set(raw)):
+        raise TypeError(f"{record.__name__} lacks {', '.join(sorted(missing))}")
     for field in fields:
         if field.name in raw and not is_of_kind(raw[field.name], str(field.type)):
             raise TypeError(f"{field.name} {raw[field.name]!r}: expected a value of type {field.type}")

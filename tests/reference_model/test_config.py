@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from reference_model.config import from_json, to_json
+from reference_model.positions import NORMALISATIONS
 from reference_model.presets import smoke, tiny
+from reference_model.view_sampling import RULES
 
 
 def test_a_preset_stored_before_the_later_designs_means_the_model_it_was() -> None:
@@ -71,6 +73,14 @@ def test_a_new_preset_must_say_every_field() -> None:
         ({"mlp": "relu"}, "swiglu"),
         ({"layout": "encoder-decoder", "depth": 3}, "even depth"),
         ({"layout": "encoder-decoder", "references_see_targets": True}, "encoder-decoder"),
+        ({"normalisation": "unit"}, "focus, first, none"),
+        ({"mlp_width": 0}, "mlp_width 0: expected 1 or more"),
+        ({"image_size": -32}, "image_size -32"),
+        ({"pose_channels": -4}, "pose_channels -4: expected 0 or more"),
+        ({"time_channels": -4}, "time_channels -4"),
+        ({"window": -2}, "window -2"),
+        ({"registers": -1}, "registers -1"),
+        ({"feature_channels": -3}, "feature_channels -3"),
     ],
 )
 def test_an_impossible_config_is_refused(change: dict[str, Any], word: str) -> None:
@@ -85,8 +95,25 @@ def test_an_impossible_config_is_refused(change: dict[str, Any], word: str) -> N
         ({"max_t": 0.0}, "max_t"),
         ({"reference_dropout": 1.0}, "reference_dropout"),
         ({"shift": "much"}, "resolution"),
+        ({"logit_std": 0.0}, "logit_std 0.0"),
+        ({"logit_mean": float("nan")}, "logit_mean nan"),
+        ({"sampling_mean": float("inf")}, "sampling_mean inf"),
+        ({"base_tokens": 0}, "base_tokens 0: expected 1 or more"),
+        ({"min_t": -0.1}, "min_t -0.1: expected 0 or more"),
     ],
 )
 def test_an_impossible_flow_is_refused(change: dict[str, Any], word: str) -> None:
     with pytest.raises(ValueError, match=word):
         dataclasses.replace(smoke().flow, **change)
+
+
+def test_what_is_chosen_by_name_is_what_there_is() -> None:
+    """Each rule there is may be named, and no other."""
+    for rule in RULES:
+        assert dataclasses.replace(smoke().train, view_rule=rule).view_rule == rule
+    for rule in NORMALISATIONS:
+        assert dataclasses.replace(smoke().model, normalisation=rule).normalisation == rule
+    with pytest.raises(ValueError, match=f"view_rule 'spiral': expected one of {', '.join(RULES)}"):
+        dataclasses.replace(smoke().train, view_rule="spiral")
+    with pytest.raises(ValueError, match=f"normalisation 'spiral': expected one of {', '.join(NORMALISATIONS)}"):
+        dataclasses.replace(smoke().model, normalisation="spiral")
