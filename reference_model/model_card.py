@@ -57,10 +57,26 @@ def describe_data(card: dict[str, Any]) -> str:
 
 def describe_compute(preset: Preset, card: dict[str, Any]) -> str:
     count = card.get("processes", 1)
-    flops = card.get("flops", card.get("model_flops", 0.0))
     spent = f"{count} x {card.get('device', 'a device')}, {card['seconds']:.0f} s, {card['steps']:,} steps"
     stages = describe_stages(preset.train.stages)
-    return f"{spent}, {flops:.1e} model FLOPs; of the budget {stages}; {preset.model.max_views} views a scene"
+    flops, views = f"{count_flops(card):.1e} model FLOPs", f"{preset.model.max_views} views a scene"
+    return f"{spent}, {flops}{describe_before(card)}; of the budget {stages}; {views}"
+
+
+def describe_before(card: dict[str, Any]) -> str:
+    """What the weights had cost that a run began with, and those that they began with, where the cards say it."""
+    cards = [card]
+    while before := cards[-1].get("initial_card"):
+        cards.append(before)
+    if len(cards) == 1:
+        return ""
+    steps, flops = sum(before["steps"] for before in cards[1:]), [count_flops(each) for each in cards]
+    return f" after {steps:,} steps and {sum(flops[1:]):.1e} of the weights that it began with, {sum(flops):.1e} in all"
+
+
+def count_flops(card: dict[str, Any]) -> float:
+    """Model FLOPs of a run, by the names that cards have had for them."""
+    return card.get("flops", card.get("model_flops", 0.0))
 
 
 def describe_stages(stages: Iterable[Stage]) -> str:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +47,10 @@ from reference_model.training.parallel import Team, join_team, speaks
 from reference_model.training.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
 from reference_model.training.resuming import (
     Begun,
+    Initial,
     Trained,
     clear_leftovers,
+    describe_initial,
     find_state,
     hash_code,
     name_tensors,
@@ -147,6 +149,11 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
     return Trained(model, averaged, build_optimizers(model, preset.train))
 
 
+def read_initial(weights: Path) -> Initial:
+    folder = find_checkpoint(weights)
+    return Initial(hash_checkpoint(folder), read_card(folder))
+
+
 class Loop:
     """Steps of one run in one process."""
 
@@ -164,7 +171,7 @@ class Loop:
         self.streams: list[Stream] = []
         self.opened = -1
         self.code_sha256 = hash_code()
-        self.initial_sha256 = hash_checkpoint(find_checkpoint(run.initial)) if run.initial else None  # or as resumed
+        self.initial = read_initial(run.initial) if run.initial else None  # or as the run that is resumed says
 
     def step(self, step: int, progress: float, views: list[StepViews]) -> Step:
         """The step of this number, when so much of the budget has passed, on what `fetch` gave for it."""
@@ -276,12 +283,12 @@ def resume(loop: Loop, run: Run, report: Report) -> Log:
         report = write_to_tensorboard(str(run.out / "tensorboard"), report)
     if state := find_state(run.out):
         begun = read_header(state, loop.preset, loop.source.describe())
-        if loop.initial_sha256 and not begun.initial_sha256:
+        if loop.initial and not begun.initial:
             raise ValueError(
                 f"{run.out} holds a run that began without --init. Give another --out, or leave --init out"
             )
         read_state(state, trained)
-        spent, loop.initial_sha256 = begun.spent, begun.initial_sha256
+        spent, loop.initial = begun.spent, begun.initial
         same_code = begun.code_sha256 == loop.code_sha256
         report({"resumed": spent.steps, **({} if same_code else {"note": "the code has changed since"})})
     prepare_blocks(trained.model, loop.preset, compiled=run.compiled and team.device != "cpu")
@@ -327,7 +334,7 @@ def save(loop: Loop, run: Run, log: Log) -> None:
     if run.resumable:
         tensors = gather(name_tensors(loop.trained))
         if loop.team.rank == 0:
-            begun = Begun(spent, loop.code_sha256, loop.initial_sha256)
+            begun = Begun(spent, loop.code_sha256, loop.initial)
             write_state(run.out, tensors, loop.preset, loop.source.describe(), begun)
         else:
             deque(tensors, maxlen=0)
@@ -338,10 +345,19 @@ def save_weights(loop: Loop, run: Run, spent: Spent) -> None:
     """Write the averaged weights with their card, not scored yet; all processes together."""
     weights = ((name, tensor.to(torch.bfloat16)) for name, tensor in gather_weights(loop.trained.averaged))
     if loop.team.rank == 0:
-        card = {**loop.source.describe(), **describe_run(loop, run, spent)}
+        card = {**describe_data(loop), **describe_run(loop, run, spent)}
         write_checkpoint(run.out, weights, loop.preset, card)
     else:
         deque(weights, maxlen=0)
+
+
+def describe_data(loop: Loop) -> dict[str, object]:
+    """What the weights have seen, for their card: this run's source, and what the weights that it began with had seen.
+    A benchmark on either is not zero-shot.
+    """
+    described: dict[str, Any] = loop.source.describe()
+    before: list[str] = loop.initial.card.get("training_data", []) if loop.initial else []
+    return {**described, "training_data": list(dict.fromkeys([*described["training_data"], *before]))}
 
 
 def describe_run(loop: Loop, run: Run, spent: Spent) -> dict[str, object]:
@@ -353,7 +369,7 @@ def describe_run(loop: Loop, run: Run, spent: Spent) -> dict[str, object]:
         "processes": loop.team.size,
         "torch": torch.__version__,
         "code_sha256": loop.code_sha256,
-        "initial_sha256": loop.initial_sha256,
+        **describe_initial(loop.initial),
     }
 
 

@@ -25,12 +25,21 @@ NAMES = ("state.new", "state", "state.old")
 """Below OUT: a state that is being written, the newest whole one, and the one before it until that one lies there."""
 
 
+class Initial(NamedTuple):
+    """The weights that a run began with, as they were then. `card`: what made them, which names in turn those that they
+    began with.
+    """
+
+    sha256: str
+    card: dict[str, Any]
+
+
 class Begun(NamedTuple):
-    """What a state says of its run. `initial_sha256`: of the weights that it began with; None: of none."""
+    """What a state says of its run."""
 
     spent: Spent
     code_sha256: str
-    initial_sha256: str | None
+    initial: Initial | None  # None: it began from nothing
 
 
 class Trained(NamedTuple):
@@ -71,7 +80,7 @@ def write_state(
     shutil.rmtree(new, ignore_errors=True)
     try:
         write_shards(new, "state", tensors)
-        told = {"code_sha256": begun.code_sha256, "initial_sha256": begun.initial_sha256, **begun.spent._asdict()}
+        told = {"code_sha256": begun.code_sha256, **describe_initial(begun.initial), **begun.spent._asdict()}
         header = {"preset": to_json(preset), "source": source, **told}
         (new / "state.json").write_text(json.dumps(header, indent=2) + "\n")
     except OSError:
@@ -82,6 +91,13 @@ def write_state(
         current.rename(old)
     new.rename(current)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def describe_initial(initial: Initial | None) -> dict[str, object]:
+    """For a state's header and the card of what comes out."""
+    if initial is None:
+        return {"initial_sha256": None}
+    return {"initial_sha256": initial.sha256, "initial_card": initial.card}
 
 
 def find_state(out: Path) -> Path | None:
@@ -108,7 +124,10 @@ def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> Begu
         header: dict[str, Any] = json.loads(path.read_text())
         spent = Spent(header["seconds"], header["steps"], header["flops"])
         written, source_then = json.loads(header["preset"]), header["source"]
-        begun = Begun(spent, header["code_sha256"], header.get("initial_sha256"))
+        initial = header.get("initial_sha256")
+        begun = Begun(
+            spent, header["code_sha256"], Initial(initial, header.get("initial_card", {})) if initial else None
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what a run wrote ({error}); delete {folder} to begin anew") from error
     if differing := _name_differences(written, json.loads(to_json(preset))):

@@ -43,6 +43,10 @@ CARD: dict[str, Any] = {
         ),
         ({}, "| seed, command | 0, `kbench train smoke --flops 1.25e+16` |"),
         ({"budget": {"minutes": 9.0}}, "`kbench train smoke --minutes 9` |"),
+        (
+            {"initial_card": {"flops": 5e15, "steps": 900, "initial_card": {"model_flops": 2.5e15, "steps": 100}}},
+            "1,200 steps, 1.2e+16 model FLOPs after 1,000 steps and 7.5e+15 of the weights that it began with",
+        ),
         ({"initial_sha256": "feed" * 16}, "--flops 1.25e+16 --init WEIGHTS_OF_SHA256_feedfeedfeed` |"),
         (
             {},

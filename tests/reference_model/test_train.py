@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reference_model.checkpoint import hash_checkpoint, load_checkpoint, read_shards
+from reference_model.checkpoint import hash_checkpoint, load_checkpoint, read_card, read_shards, write_card
 from reference_model.config import Preset
 from reference_model.flops import forward_flops
 from reference_model.held_out import HELD_OUT_SEED, render_batch
@@ -111,15 +111,28 @@ def test_a_run_can_begin_with_other_weights(tmp_path: Path, worlds: WorldSource)
     train(still, worlds, Run(second, Budget(steps=1), initial=first))
     for name, weights in read_weights(first).items():
         assert torch.equal(weights, read_weights(second)[name]), name
-    assert load_checkpoint(second)[2]["initial_sha256"] == hash_checkpoint(first)
-    begun_with = hash_checkpoint(first)
+    begun_with, card = hash_checkpoint(first), read_card(first)
+    assert read_card(second)["initial_sha256"] == begun_with and read_card(second)["initial_card"] == card
     train(smoke(), worlds, Run(first, Budget(steps=4)))  # those weights have changed; what the run began with has not
     train(still, worlds, Run(second, Budget(steps=2), initial=first))
-    assert load_checkpoint(second)[2]["initial_sha256"] == begun_with != hash_checkpoint(first)
+    assert read_card(second)["initial_sha256"] == begun_with != hash_checkpoint(first)
+    assert read_card(second)["initial_card"] == card != read_card(first)
     with pytest.raises(ValueError, match="began without --init"):
         train(smoke(), worlds, Run(first, Budget(steps=5), initial=second))
     with pytest.raises(ValueError, match="another model"):
         train(override(smoke(), ["model.depth=3"]), worlds, Run(tmp_path / "third", Budget(steps=1), initial=first))
+
+
+def test_the_card_keeps_what_the_first_weights_had_seen(tmp_path: Path, worlds: WorldSource) -> None:
+    """A benchmark on data of the run before is not zero-shot after it either, however many runs lie between."""
+    train(smoke(), worlds, Run(tmp_path / "0", Budget(steps=1)))
+    write_card(tmp_path / "0", read_card(tmp_path / "0") | {"training_data": ["my-captures"]})
+    for number in (1, 2):
+        begun = tmp_path / str(number - 1)
+        train(smoke(), worlds, Run(tmp_path / str(number), Budget(steps=1), initial=begun))
+    seen = ["reference_model.worlds", "my-captures"]
+    assert read_card(tmp_path / "1")["training_data"] == read_card(tmp_path / "2")["training_data"] == seen
+    assert load_model(tmp_path / "2").training_data == tuple(seen)
 
 
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
