@@ -158,6 +158,8 @@ def test_fields_of_a_preset_are_set(setting: str, expected: tuple[str, str, obje
         ("model.width=65", "width 65 is not a multiple of heads 2"),
         ("train.pieces=3", "scenes do not divide"),
         ('train.stages=[{"size":32}]', "unexpected keyword argument 'size'"),
+        ('train.stages=[{"image_size":32}]', "Stage lacks scenes, share"),
+        ('train.stages=[{"image_size":32,"scenes":2,"share":0.5}]', r"shares of the budget are \[0.5\], 0.5 in all"),
         ("train.stages=[]", "no stages: expected at least one"),
         ("train.stages=[3]", "Stage 3: expected its fields by name"),
         ('train.stages=[{"image_size":"16","scenes":2,"share":1}]', "image_size '16': expected a value of type int"),
@@ -196,6 +198,7 @@ def test_every_preset_can_be_read_from_a_file(tmp_path: Path) -> None:
         ('"stages": [', '"stages": 3, "kept": [', "stages 3: expected a value of type tuple"),
         ('"flow": {', '"flow": 3, "kept": {', "FlowConfig 3: expected its fields by name"),
         ('"share": 0.5,', "", "Stage lacks share"),
+        ('"share": 0.5', '"share": 0.75', "1.25 in all: expected 1"),
     ],
 )
 def test_a_preset_edited_by_hand_says_what_is_wrong(tmp_path: Path, before: str, after: str, message: str) -> None:

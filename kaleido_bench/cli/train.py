@@ -189,7 +189,8 @@ def print_plan(prepared: Prepared, processes: int) -> None:
 
     typer.echo(render_preset(prepared.preset), nl=False)
     run = prepared.run
-    begun = "begins anew" if prepared.resumes is None else f"goes on from step {prepared.resumes}"
+    anew = f"begins with {run.initial}" if run.initial else "begins anew"
+    begun = anew if prepared.resumes is None else f"goes on from step {prepared.resumes}"
     budget = next(f"{value:g} {name}" for name, value in vars(run.budget).items() if value is not None)
     each = f" in {processes} processes" if processes > 1 else ""
     say(f"{budget} on {run.device}{each}, in {run.out}: {begun}")

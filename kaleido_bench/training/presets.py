@@ -20,14 +20,14 @@ def load_preset(name: str, settings: tuple[str, ...] = (), *, video: bool = True
         BenchError: there is none; a setting names no field, or a value that the field does not take; without video
             nothing is left.
     """
-    from reference_model.config import from_json
     from reference_model.presets import PRESETS
+    from reference_model.training.settings import read_preset
 
     if name in PRESETS:
         preset = PRESETS[name]()
     elif Path(name).is_file():
         try:
-            preset = from_json(Path(name).read_text())
+            preset = read_preset(name)
         except (ValueError, OSError) as error:
             raise BenchError(
                 name, str(error), expected="a preset.json as a checkpoint holds it", fix="Start from one of those."

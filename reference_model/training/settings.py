@@ -20,8 +20,19 @@ def read_preset(name: str) -> Preset:
     if name in PRESETS:
         return PRESETS[name]()
     if Path(name).is_file():
-        return from_json(Path(name).read_text())
+        preset = from_json(Path(name).read_text())
+        check_shares(preset)
+        return preset
     raise ValueError(f"no preset {name!r}: expected one of {', '.join(sorted(PRESETS))}, or a preset.json")
+
+
+def check_shares(preset: Preset) -> None:
+    """Raises ValueError where the stages do not share the whole budget: the last one would take what is left, or have
+    none, and the card would say otherwise. Checked where a run is asked for, not where a checkpoint is read.
+    """
+    shares = [stage.share for stage in preset.train.stages]
+    if abs(sum(shares) - 1) > 1e-6:
+        raise ValueError(f"the stages' shares of the budget are {shares}, {sum(shares):g} in all: expected 1")
 
 
 def list_fields(preset: Preset) -> dict[str, str]:
@@ -54,6 +65,7 @@ def override(preset: Preset, settings: Sequence[str]) -> Preset:
         except TypeError as error:
             raise ValueError(str(error)) from error
         preset = dataclasses.replace(preset, **{group: changed})
+        check_shares(preset)
     return preset
 
 
