@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -17,7 +18,10 @@ from reference_model.flow import (
     sample_noise_levels,
     velocity_from_clean,
 )
+from reference_model.inputs import build_inputs
+from reference_model.presets import smoke
 from reference_model.sampler import integrate
+from reference_model.training.steps import StepViews, prepare_step
 from tests.reference_model.models import from_velocity
 
 
@@ -111,6 +115,18 @@ def test_training_and_sampling_shift_alike(levels: str, shift: str, tokens: int,
     assert drawn.median().item() == pytest.approx(middle, abs=0.005)
     for schedule in SCHEDULES:
         assert build_levels(2, flow, tokens, targets, schedule)[1] == pytest.approx(middle)
+
+
+@pytest.mark.parametrize("references", [1, 3])
+def test_the_trainer_shifts_by_what_it_generates(references: int) -> None:
+    """Images of 16 px are 4 patches a view, and all but the references are targets."""
+    flow = FlowConfig(0.4, 0.9, 0.1, shift="resolution-views", base_tokens=64)
+    preset, count = dataclasses.replace(smoke(), flow=flow), 4000
+    still = torch.zeros(1).expand(count, 4)
+    views = StepViews(torch.zeros(1).expand(count, 4, 3, 16, 16), still, still, still)
+    step = prepare_step(build_inputs(preset.model, "cpu"), views, preset, references, torch.Generator().manual_seed(0))
+    a = math.sqrt(4 / 64) * math.sqrt(4 - references)
+    assert step.t.median().item() == pytest.approx(1 / (1 + math.exp(-0.4) / a), abs=0.02)
 
 
 def test_uniform_levels_without_bias_are_uniform() -> None:

@@ -298,6 +298,27 @@ def test_guidance_moves_along_the_difference_of_both_predictions() -> None:
         sample_targets(model, FLOW, scene.clean[None], scene.views, noise[None], Sampling(1, guidance=2.0))
 
 
+@pytest.mark.parametrize("schedule", ["shifted", "quantiles"])
+def test_the_network_is_asked_at_levels_shifted_by_what_is_generated(schedule: str) -> None:
+    """By a view's patches, registers not counted, and the targets of a chunk: as training shifts them."""
+    model, scene, noise = build_rollout(5, registers=3)
+    flow = dataclasses.replace(FLOW, shift="resolution-views", base_tokens=4)
+    asked: list[tuple[int, float]] = []
+    denoise = model.denoise
+
+    def watch(noised: torch.Tensor, t: torch.Tensor, *rest: Any) -> torch.Tensor:
+        asked.append((noised.shape[1], t.item()))
+        return denoise(noised, t, *rest)
+
+    model.denoise = watch  # pyright: ignore
+    with torch.no_grad():
+        list(roll_out(model, flow, scene, noise, Sampling(3, schedule=schedule), Rollout(chunk=3)))
+    expected = [(count, t) for count in (3, 2) for t in build_levels(3, flow, ROWS**2, count, schedule)[:-1]]
+    assert [count for count, _ in asked] == [count for count, _ in expected]
+    assert [t for _, t in asked] == pytest.approx([t for _, t in expected])
+    assert asked[1][1] != pytest.approx(asked[4][1], abs=1e-3)  # as many targets, so much noise
+
+
 # Predictions of any kind.
 
 
