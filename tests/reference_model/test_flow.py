@@ -150,6 +150,15 @@ def test_no_level_is_above_the_highest() -> None:
     assert build_levels(7, flow)[0] == pytest.approx(0.9)
 
 
+def test_a_share_of_the_scenes_is_at_pure_noise() -> None:
+    """What one step asks; the others are drawn as ever."""
+    flow = FlowConfig(0.4, 0.9, 0.1, pure_noise=0.3, max_t=0.98)
+    drawn = sample_noise_levels(50_000, flow, torch.Generator().manual_seed(0))
+    pure = drawn == flow.max_t
+    assert pure.float().mean().item() == pytest.approx(0.3, abs=0.01)
+    assert drawn[~pure].median().item() == pytest.approx(1 / (1 + math.exp(-0.4)), abs=0.01)
+
+
 def test_the_sampling_grid_may_be_given_another_bias() -> None:
     flow = FlowConfig(1.2, 1.2, 0.2, shift="resolution", sampling_mean=0.0)
     assert build_levels(4, flow, tokens=4096) == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0])

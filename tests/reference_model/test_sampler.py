@@ -319,6 +319,19 @@ def test_the_network_is_asked_at_levels_shifted_by_what_is_generated(schedule: s
     assert asked[1][1] != pytest.approx(asked[4][1], abs=1e-3)  # as many targets, so much noise
 
 
+@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("steps", [1, 3])
+def test_the_network_is_asked_as_often_as_a_sampling_says(solver: str, guidance: float, steps: int) -> None:
+    model, scene, noise = build_rollout(2)
+    asked: list[int] = []
+    model.head.register_forward_hook(lambda *_: asked.append(1))
+    sampling = Sampling(steps, solver, guidance=guidance)
+    with torch.no_grad():
+        list(roll_out(model, dataclasses.replace(FLOW, reference_dropout=0.1), scene, noise, sampling))
+    assert len(asked) == sampling.evaluations
+
+
 # Predictions of any kind.
 
 
