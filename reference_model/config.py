@@ -191,6 +191,15 @@ class ModelConfig:
             raise ValueError("encoder-decoder needs an even depth and references that do not see targets")
 
 
+def list_differences(one: ModelConfig, other: ModelConfig) -> list[str]:
+    """The fields in which weights of one are no weights of the other. How large and how many the views were is none of
+    them, unless their positions are a table: weights of 128 px and 8 views may go on at 256 px or with 12.
+    """
+    free = {"max_views"} if one.position == "learned" else {"max_views", "image_size"}
+    names = [field.name for field in dataclasses.fields(one) if field.name not in free]
+    return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
 @dataclass(frozen=True)
 class FlowConfig:
     """How noise levels are drawn in training, and with the same bias laid out in sampling. Kaleido samples biased

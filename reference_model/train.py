@@ -32,7 +32,7 @@ from reference_model.checkpoint import (
     write_card,
     write_checkpoint,
 )
-from reference_model.config import Preset
+from reference_model.config import Preset, list_differences
 from reference_model.diagnostics import find_overflow
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix
@@ -136,8 +136,8 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
     model = Kaleido(preset.model)
     if run.initial:
         weights, other, _ = load_checkpoint(find_checkpoint(run.initial))
-        if other.model != preset.model:
-            raise ValueError(f"{run.initial} is of another model: {other.model}; expected {preset.model}")
+        if differing := list_differences(preset.model, other.model):
+            raise ValueError(f"{run.initial} is of another model: {other.model} differs in {', '.join(differing)}")
         model.load_state_dict(weights)
     if preset.train.sharded and team.size > 1:
         mesh = build_mesh(team.device)

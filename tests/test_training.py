@@ -246,6 +246,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
 
 def test_weights_to_begin_with_are_of_the_same_model() -> None:
     check_initial(Path("tiny"), PRESETS["tiny"]())
+    check_initial(Path("tiny"), change_preset(PRESETS["tiny"](), ("model.image_size=256", "model.max_views=12")))
     with pytest.raises(BenchError, match=r"tiny is another model: it differs in model\..*width.*preset\.json"):
         check_initial(Path("tiny"), smoke())
     with pytest.raises(BenchError, match="--init: no checkpoint 'nowhere'"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from importlib.util import find_spec
 from pathlib import Path
@@ -223,19 +222,14 @@ def check_initial(initial: Path | None, preset: Preset) -> None:
     if initial is None:
         return
     from reference_model.checkpoint import find_checkpoint
-    from reference_model.config import from_json
+    from reference_model.config import from_json, list_differences
 
     try:
         beside = find_checkpoint(initial) / "preset.json"
         model = from_json(beside.read_text()).model
     except (FileNotFoundError, ValueError) as error:
         raise BenchError("--init", str(error), expected="weights to begin with", fix="Correct it.") from error
-    differing = [
-        field.name
-        for field in dataclasses.fields(model)
-        if getattr(model, field.name) != getattr(preset.model, field.name)
-    ]
-    if differing:
+    if differing := list_differences(preset.model, model):
         raise BenchError(
             "--init",
             f"{initial} is another model: it differs in {', '.join(f'model.{name}' for name in differing)}",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from reference_model.config import from_json, to_json
+from reference_model.config import from_json, list_differences, to_json
 from reference_model.positions import NORMALISATIONS
 from reference_model.presets import smoke, tiny
 from reference_model.view_sampling import RULES
@@ -117,3 +117,11 @@ def test_what_is_chosen_by_name_is_what_there_is() -> None:
         dataclasses.replace(smoke().train, view_rule="spiral")
     with pytest.raises(ValueError, match=f"normalisation 'spiral': expected one of {', '.join(NORMALISATIONS)}"):
         dataclasses.replace(smoke().model, normalisation="spiral")
+
+
+def test_a_table_of_positions_belongs_to_one_size() -> None:
+    model = smoke().model
+    other = dataclasses.replace(model, image_size=64, max_views=5, depth=3)
+    assert list_differences(other, model) == ["depth"]
+    tables = [dataclasses.replace(each, position="learned") for each in (other, model)]
+    assert list_differences(*tables) == ["depth", "image_size"]

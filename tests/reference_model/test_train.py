@@ -135,6 +135,15 @@ def test_the_card_keeps_what_the_first_weights_had_seen(tmp_path: Path, worlds: 
     assert load_model(tmp_path / "2").training_data == tuple(seen)
 
 
+def test_weights_go_on_at_another_size_and_length(tmp_path: Path, worlds: WorldSource) -> None:
+    train(smoke(), worlds, Run(tmp_path / "first", Budget(steps=1)))
+    larger = ["model.image_size=40", "model.max_views=5", "train.learning_rate=0.0",
+              'train.stages=[{"image_size": 40, "scenes": 1, "share": 1}]']  # fmt: skip
+    train(override(smoke(), larger), worlds, Run(tmp_path / "second", Budget(steps=1), initial=tmp_path / "first"))
+    for name, weights in read_weights(tmp_path / "first").items():
+        assert torch.equal(weights, read_weights(tmp_path / "second")[name]), name
+
+
 def read_weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_checkpoint(folder)[0]
 
