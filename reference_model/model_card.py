@@ -111,8 +111,11 @@ def describe_scores(rows: list[dict[str, float]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", help="a folder, or the name of weights that ship")
-    folder = find_checkpoint(parser.parse_args().checkpoint)
-    _, preset, card = load_checkpoint(folder)
+    try:
+        folder = find_checkpoint(parser.parse_args().checkpoint)
+        _, preset, card = load_checkpoint(folder)
+    except (ValueError, OSError) as error:
+        sys.exit(str(error))
     sys.stdout.write(render_card(folder.resolve().name, preset, card))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from reference_model.checkpoint import SHIPPED
 from reference_model.config import Stage, from_json
-from reference_model.model_card import describe_stages, render_card
+from reference_model.model_card import describe_stages, main, render_card
 from reference_model.presets import smoke
 
 CARD: dict[str, Any] = {
@@ -59,6 +59,12 @@ CARD: dict[str, Any] = {
 )
 def test_what_a_card_says(change: dict[str, Any], row: str) -> None:
     assert row in render_card("smoke", smoke(), CARD | change)
+
+
+def test_a_checkpoint_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["model_card", "nowhere"])
+    with pytest.raises(SystemExit, match="no checkpoint 'nowhere': give a folder"):
+        main()
 
 
 def test_a_video_stage_is_named() -> None:
