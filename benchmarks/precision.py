@@ -8,7 +8,8 @@ Through what `kbench run` calls, from uint8 images to uint8 images: four targets
 worlds, at the weights' own size and at others (the same weights; how well they do there is beside the point). A row's
 `gain` is over float32 with steps that are launched kernel by kernel. `dB` is PSNR against the truth, `dB_to_float32`
 that between the two predictions, `levels_to_launched` the largest difference of a pixel that recording makes: 0.
-Repeated with jitter: the median counts; `first_s` has the warming up and the recording.
+Times vary from call to call: the median counts; `first_s` has the warming up and the recording. Lines go where
+benchmarks/model.py puts its own.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error("no GPU here: add --device cpu (and --sizes 32 --steps 1 --scenes 1)")
-    report("precision", device=torch.cuda.get_device_name() if args.device != "cpu" else "cpu", model=args.model,
+    device = torch.cuda.get_device_name(args.device) if args.device != "cpu" else "cpu"
+    report("precision", device=device, model=args.model,
            torch=torch.__version__, references=REFERENCES, targets=TARGETS, scenes=args.scenes)  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
         for size in map(int, args.sizes.split(",")):

@@ -11,7 +11,7 @@ from reference_model.config import FlowConfig, ModelConfig, Preset, Stage, Train
 
 
 def tiny() -> Preset:
-    """7.9 M parameters: 15.8 MB in bfloat16, trained in under ten minutes on one H100, usable on two CPU cores."""
+    """7.9 M parameters: 15.7 MB in bfloat16, trained in under ten minutes on one H100, usable on two CPU cores."""
     return Preset(
         model=ModelConfig(
             width=256, depth=7, heads=4, mlp_width=640, patch=8, image_size=128, pose_channels=32, max_views=8
@@ -37,14 +37,15 @@ def small() -> Preset:
     """28.8 M parameters, for a run of under an hour on one H100; its weights ship.
 
     Width and heads follow the machine: 512 with heads of 128 channels reached 291 TFLOP/s where 448 with heads of 64
-    reached 203 on one H100, so 7 wide blocks with two key heads cost less time than 12 narrow
-    ones of as many parameters. Attention across views is full: 8 views of 256 tokens are 2,080 keys, where windows save
+    reached 203 on one H100, so 7 wide blocks with two key heads cost less time than 12 narrow ones of as many
+    parameters. Attention across views is full: 8 views of 256 tokens and 4 registers are 2,080 keys, where windows save
     little and far baselines need every patch. PRoPE and camera rays together see the focal length twice: both were best
     together in PRoPE's own comparison. Half of a head carries pose as in GTA and PRoPE, 16 channels time, the rest
-    position. Four registers a view against massive activations. Levels lean to noise, half of them all the way: with
-    equal FLOPs that was worth 1.5 dB in one step and 0.9 in eight, a mean of 2 instead of 1.2 another 0.9 alone. Half
+    position. Four registers a view are the paper's remedy for massive activations; here they were found to lower what
+    is large in references, not in targets (docs/log.md, entry 22). Levels lean to noise, half of them all the way: with
+    equal FLOPs that was worth 1.5 dB in one step and 0.9 in eight; a mean of 2 instead of 1.2, alone, 0.9 in one. Half
     of the batch in twice the steps was worth 0.65 dB: hence 120 and 80 scenes a step, in two pieces for two GPUs
-    (docs/log.md, entry 15).
+    (entry 15).
     """
     return Preset(
         model=ModelConfig(
@@ -130,11 +131,10 @@ def medium() -> Preset:
 
 
 def large() -> Preset:
-    """3.1 B parameters, the size of the paper's largest, at 512 px on autoencoder latents (FLUX.2's 32
-    channels at 1/8 of the size, 2 x 2 of them a token) with DINOv2 features (base, 768 channels) beside the
-    references. Nobody has
-    trained it here: its shapes, parameters and FLOPs are checked on the meta device. In
-    training each of up to eight GPUs holds a share of it.
+    """3.1 B parameters, the size of the paper's largest, at 512 px on autoencoder latents (FLUX.2's 32 channels at 1/8
+    of the size, 2 x 2 of them a token) with DINOv2 features (base, 768 channels) beside the references. Nobody has
+    trained it here: its shapes, parameters and FLOPs are checked on the meta device. In training each of up to eight
+    GPUs holds a share of it.
 
     Levels are `latent`'s, for the same reasons; their bias grows with the targets too, so that at 256 px it is about
     what `latent` has there. How views and units are drawn is `small`'s; warm-up, decay and clipping are `tiny`'s.
