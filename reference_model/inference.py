@@ -138,7 +138,7 @@ def render_views(
             None: in bfloat16 always; in float32 as its preset says (ModelConfig.keep_references), but on a CPU always,
             rounded as the preset says (sampler.Conditions).
 
-    Returns images in [0, 1]. ValueError for no reference, images of another size, cameras that are none
+    Returns images in [0, 1]. ValueError for no reference, images of another size or range, cameras that are none
     (`check_cameras`), tokens that are no numbers, and for a prediction that is not finite, with the layer where that
     begins.
     """
@@ -150,6 +150,8 @@ def render_views(
         )
     if references < 1:
         raise ValueError("0 reference views: at least 1 is needed to render a scene")
+    if reference_images.shape[1:-2] != (3,):
+        raise ValueError(f"reference images {list(reference_images.shape)}: expected [reference, 3, height, width]")
     check_cameras(reference_c2w, reference_intrinsics, "reference", references)
     check_cameras(target_c2w, target_intrinsics, "target", target_c2w.shape[0])
     device, config = loaded.device, loaded.preset.model
@@ -159,6 +161,9 @@ def render_views(
     clean, features = loaded.inputs.codec.encode(images)[0], loaded.inputs.see(images)
     if not torch.isfinite(clean).all():
         raise ValueError("the reference tokens hold NaN or infinity: look at the reference images and the codec")
+    low, high = images.amin().item(), images.amax().item()
+    if low < -0.1 or high > 1.1:
+        raise ValueError(f"reference images from {low:g} to {high:g}: expected values in [0, 1]")
     scene = Scene(
         clean,
         Views(c2w, intrinsics, references, height, width),

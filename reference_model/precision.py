@@ -18,9 +18,13 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 def check_precision(precision: str, device: str | torch.device = "cpu") -> None:
-    """Raises ValueError for what is none of PRECISIONS, and for one that the device does not compute in."""
+    """Raises ValueError for what is none of PRECISIONS, for one that the device does not compute in, and for CUDA where
+    there is none.
+    """
     check_choice("precision", precision, PRECISIONS)
     device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device}: PyTorch finds no CUDA here; expected cpu")
     if precision == "bfloat16":
         here = torch.amp.is_autocast_available(device.type)
         if device.type == "cuda":

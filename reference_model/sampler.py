@@ -7,6 +7,7 @@ model keeps of its references is computed once and serves every step and chunk t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -70,6 +71,8 @@ def check_sampling(sampling: Sampling, flow: FlowConfig) -> None:
     check_choice("schedule", sampling.schedule, tuple(SCHEDULES))
     if sampling.steps < 1:
         raise ValueError(f"{sampling.steps} steps: at least 1 is needed")
+    if not math.isfinite(sampling.guidance):
+        raise ValueError(f"guidance {sampling.guidance}: expected a finite number")
     if sampling.guidance != 1 and not flow.reference_dropout:
         raise ValueError(f"guidance {sampling.guidance}: this model was not trained without references; expected 1")
 

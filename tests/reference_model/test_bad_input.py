@@ -123,6 +123,22 @@ def test_images_and_cameras_that_are_no_numbers_are_refused(loaded: LoadedModel,
 
 
 @pytest.mark.parametrize(
+    ("images", "word"),
+    [
+        (torch.full((2, 3, 32, 32), 255, dtype=torch.uint8), r"from 255 to 255: expected values in \[0, 1\]"),
+        (torch.full((2, 3, 32, 32), -1.0), "from -1 to -1"),
+        (torch.rand(2, 4, 32, 32), r"\[2, 4, 32, 32\]: expected \[reference, 3, height, width\]"),
+        (torch.rand(2, 3, 32, 40), "40x32: this model renders 32x32"),
+    ],
+    ids=["bytes", "signed", "alpha", "oblong"],
+)
+def test_images_of_another_range_or_shape_are_refused(loaded: LoadedModel, images: torch.Tensor, word: str) -> None:
+    poses, k = random_poses(3)[0], INTRINSICS.expand(3, 3, 3)
+    with pytest.raises(ValueError, match=word):
+        render_views(loaded, images, poses[:2], k[:2], poses[2:], k[2:])
+
+
+@pytest.mark.parametrize(
     ("images", "cameras", "word"),
     [
         (3, (2, 2, 2, 2), r"reference cameras: c2w \[2, 4, 4\], K \[2, 3, 3\]; expected \[3, 4, 4\]"),
@@ -186,6 +202,7 @@ def test_sampling_that_does_not_exist_is_refused(loaded: LoadedModel) -> None:
         (Sampling(2, schedule="cosine"), "quantiles"),
         (Sampling(0), "at least 1"),
         (Sampling(2, guidance=3.0), "not trained without references"),
+        (Sampling(2, guidance=float("nan")), "guidance nan: expected a finite number"),
     ):
         with pytest.raises(ValueError, match=word):
             render(loaded, poses, 2, sampling=sampling)

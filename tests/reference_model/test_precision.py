@@ -140,6 +140,10 @@ def test_what_no_machine_or_not_this_one_computes_in_is_refused(
         load_model(folder, "cpu", "half")
     with pytest.raises(ValueError, match="recorded steps on cpu: only CUDA records"):
         load_model(folder, "cpu", recorded=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for precision in ("float32", "bfloat16"):
+        with pytest.raises(ValueError, match="device cuda: PyTorch finds no CUDA here; expected cpu"):
+            load_model(folder, "cuda", precision)
     monkeypatch.setattr(torch.amp, "is_autocast_available", lambda device: False)
     with pytest.raises(ValueError, match="precision bfloat16: cpu does not compute in it; expected float32"):
         load_model(folder, "cpu", "bfloat16")
