@@ -150,11 +150,22 @@ def find_checkpoint(variant: str | Path) -> Path:
     )
 
 
+def read_stored_preset(folder: Path) -> Preset:
+    """ValueError, naming the file, where it is not there or cannot be read."""
+    path = folder / "preset.json"
+    try:
+        return from_json(path.read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Preset, dict[str, object]]:
-    """Weights in float32, preset, card. ValueError when a shard is missing or the preset is of another version."""
-    weights = read_shards(folder, "model")
-    preset = from_json((folder / "preset.json").read_text())
-    card = read_card(folder)
+    """Weights in float32, preset, card. ValueError, naming it, when a file is missing or is not what was written."""
+    preset, weights = read_stored_preset(folder), read_shards(folder, "model")
+    try:
+        card = read_card(folder)
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{folder / 'card.json'} is not what a run wrote ({error}); copy it anew") from error
     return {name: tensor.to(torch.float32) for name, tensor in weights.items()}, preset, card
 
 

@@ -221,12 +221,12 @@ def check_initial(initial: Path | None, preset: Preset) -> None:
     """Raises BenchError for weights that are not there, or of another model."""
     if initial is None:
         return
-    from reference_model.checkpoint import find_checkpoint
-    from reference_model.config import from_json, list_differences
+    from reference_model.checkpoint import find_checkpoint, read_stored_preset
+    from reference_model.config import list_differences
 
     try:
-        beside = find_checkpoint(initial) / "preset.json"
-        model = from_json(beside.read_text()).model
+        folder = find_checkpoint(initial)
+        model = read_stored_preset(folder).model
     except (FileNotFoundError, ValueError) as error:
         raise BenchError("--init", str(error), expected="weights to begin with", fix="Correct it.") from error
     if differing := list_differences(preset.model, model):
@@ -234,5 +234,5 @@ def check_initial(initial: Path | None, preset: Preset) -> None:
             "--init",
             f"{initial} is another model: it differs in {', '.join(f'model.{name}' for name in differing)}",
             expected="weights of the same model",
-            fix=f"Train with the preset beside them: {beside}.",
+            fix=f"Train with the preset beside them: {folder / 'preset.json'}.",
         )

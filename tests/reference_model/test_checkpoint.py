@@ -31,3 +31,12 @@ def test_large_tensors_are_cut_into_files_of_bounded_size(tmp_path: Path) -> Non
     assert len(sizes) == 4 and max(sizes) < 4600
     read = read_shards(tmp_path, "state")
     assert read.keys() == tensors.keys() and all(torch.equal(read[name], t) for name, t in tensors.items())
+
+
+@pytest.mark.parametrize("name", ["preset.json", "card.json"])
+@pytest.mark.parametrize("text", [None, "no JSON"])
+def test_a_file_that_was_lost_or_changed_is_named(tmp_path: Path, name: str, text: str | None) -> None:
+    write_checkpoint(tmp_path, {"weights": torch.ones(2)}, smoke(), {"training_data": []})
+    (tmp_path / name).unlink() if text is None else (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match=name):
+        load_checkpoint(tmp_path)
