@@ -354,11 +354,12 @@ def test_the_guide_s_commands_are_accepted(kbench: Kbench, tmp_path: Path, monke
     for number in range(6):
         write_scene(tmp_path / f"captures/scene{number}", views=8)
     write_re10k(tmp_path / "re10k/train", 2 * make_views())
-    lines = [re.sub(r"\s+# .*", "", line) for line in GUIDE.splitlines() if line.startswith("kbench train ")]
+    whole = GUIDE.replace("\\\n", " ").splitlines()
+    lines = [re.sub(r"\s+# .*", "", line) for line in whole if line.startswith("kbench train ")]
     assert len(lines) > 10
     for line in lines:
         (words, *file) = line.split(" > ")
-        if "--init" in words:  # of what a command before it has trained
+        if "--init runs/train/mine" in words:  # of what a command before it has trained
             shutil.copytree(find_checkpoint("tiny"), tmp_path / "runs/train/mine")
         ended = kbench(*shlex.split(words)[1:], "--device", "cpu", "--dry-run")
         assert ended.code == 0, f"{line}: {ended.err}"
