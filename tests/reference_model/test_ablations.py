@@ -11,7 +11,7 @@ import torch
 from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
 from reference_model.config import Preset
 from reference_model.flops import forward_flops
-from reference_model.flow import build_levels
+from reference_model.flow import build_levels, sample_noise_levels
 from reference_model.held_out import predict_targets, render_batch
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, count_parameters
@@ -95,6 +95,18 @@ def test_both_sides_train_and_sample(ablation: Ablation, worlds: WorldSource) ->
     for preset in (ablation.ours, ablation.other):
         loss, images = run_side(preset, worlds)
         assert 0 < loss < 100 and images.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ["small", "medium", "latent"])
+def test_the_unbiased_side_of_group_viii_has_no_bias_left(name: str) -> None:
+    """At any size and number of targets, and no share of the scenes at pure noise."""
+    ablation = next(x for x in build_ablations(PRESETS[name]()) if x.group == "viii")
+    drawn = [
+        sample_noise_levels(20_000, x.flow, torch.Generator().manual_seed(0), 1024, 8)
+        for x in (ablation.ours, ablation.other)
+    ]
+    assert drawn[0].median() > 0.8
+    assert drawn[1].median().item() == pytest.approx(0.5, abs=0.01) and drawn[1].max() < 1
 
 
 def test_inference_alone_changes_in_group_ix() -> None:

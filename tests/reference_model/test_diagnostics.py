@@ -21,6 +21,7 @@ from reference_model.diagnostics import (
     main,
     map_attention,
     measure_activations,
+    measure_giants,
     name_checkpoints,
     run_eagerly,
     seen_tokens,
@@ -75,6 +76,13 @@ def test_magnitudes_are_told_apart_by_kind_of_token(layout: str) -> None:
     assert last["target"].tokens == 0 == last["target"].channels
     assert all(row.largest < 1e4 for row in rows if row is not last["register"])
     assert all(0 < row.median < row.largest for row in rows)
+
+
+def test_a_giant_is_a_hundred_times_the_median() -> None:
+    """Of ten tokens with values of 1 one has 99 in a channel, two have 101 in another: large, and giants."""
+    size = torch.ones(1, 2, 5, 8)
+    size[0, 0, 0, 2], size[0, 0, 1, 3], size[0, 1, 4, 3] = 99, 101, 101
+    assert measure_giants(size) == (101.0, 1.0, pytest.approx(0.2), 1)
 
 
 def test_every_token_is_of_one_kind() -> None:
