@@ -75,7 +75,7 @@ def count_scenes(machine: Machine, args: argparse.Namespace, width: int) -> int:
 
 def expected_tflops(width: int) -> float:
     """What bounds training at this width on an H100: products at 600 TFLOP/s and 50 bytes a channel and token of
-    unavoidable elementwise traffic at 3 TB/s; it predicts nanochat's rates within 2 % (docs: MFU = 0.61 / (1 + 417/d)).
+    unavoidable elementwise traffic at 3 TB/s; that is an MFU of 0.61 / (1 + 417 / width) of its 989 TFLOP/s.
     """
     return 989 * 0.61 / (1 + 417 / width)
 

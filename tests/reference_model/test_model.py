@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -109,6 +111,21 @@ def test_windows_are_dense_attention_under_the_mask_they_stand_for(grid: bool) -
     q, k, v = (x.flatten(1, 2).transpose(1, 2) for x in (q, k, v))
     expected = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed).transpose(1, 2).unflatten(1, (views, -1))
     assert torch.allclose(got, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("rule", "layout", "expected"),
+    [
+        ("local", "decoder-only", [False] * 4),
+        ("grid", "decoder-only", [True] * 4),
+        ("alternate", "decoder-only", [False, True] * 2),
+        ("alternate", "encoder-decoder", [False, True] * 2),
+    ],
+)
+def test_windows_alternate_from_local_on(rule: str, layout: str, expected: list[bool]) -> None:
+    """In each stack from its own first block."""
+    model = Kaleido(dataclasses.replace(smoke().model, depth=4, window=2, window_rule=rule, layout=layout))
+    assert [block.grid for block in model.stack()] == expected
 
 
 def test_windows_that_do_not_divide_the_image_are_refused() -> None:

@@ -115,6 +115,12 @@ def test_normalised_poses_do_not_depend_on_the_world_frame_or_unit(rule: str, sc
     assert 0.3 < normalise(grown)[..., 1:, :3, 3].norm(dim=-1).mean() < 3
 
 
+def test_the_first_camera_is_the_frame_and_the_others_are_one_away_in_the_mean() -> None:
+    out = NORMALISATIONS["first"](random_poses(1, seed=3) @ random_poses(5))
+    assert torch.allclose(out[0, 0], torch.eye(4), atol=1e-6)
+    assert out[0, 1:, :3, 3].norm(dim=-1).mean().item() == pytest.approx(1.0, abs=1e-5)
+
+
 def test_an_orbit_is_normalised_to_the_unit_sphere_about_its_object() -> None:
     angle = torch.linspace(0, 2 * math.pi, 9, dtype=torch.float64)[:-1]
     centre = 5 * torch.stack([angle.cos(), angle.sin(), torch.full_like(angle, 0.3)], -1)
