@@ -5,5 +5,6 @@ Where the paper's value is not known, the choice is this project's own and the d
 the reading order, the data's path with its shapes, presets, commands.
 
 Shapes, used throughout: b scenes, v views (r reference views, then t target views), n tokens in a view (its patches,
-then its registers), d width, h heads, kv key heads, c channels of a head, p side of a patch in pixels.
+then its registers), d width, h heads, kv key heads, hkv those of q, k and v packed, c channels of a head, p side of a
+patch in pixels; in attention u views whose keys are seen, m tokens of a window, bw windows of all scenes.
 """
