@@ -12,6 +12,7 @@ from reference_model.positions import (
     apply_pose,
     build_pose_actions,
     build_rotations,
+    build_times,
     camera_rays,
     invert_rigid,
     lift_intrinsics,
@@ -113,6 +114,20 @@ def test_normalised_poses_do_not_depend_on_the_world_frame_or_unit(rule: str, sc
     relative = [invert_rigid(x[:, :1].double()) @ x.double() for x in (normalise(poses), normalise(grown))]
     assert torch.allclose(relative[0], relative[1], atol=1e-5)
     assert 0.3 < normalise(grown)[..., 1:, :3, 3].norm(dim=-1).mean() < 3
+
+
+def test_angles_turn_as_fast_as_they_say() -> None:
+    """Time: from 1 radian a frame to 1/100. Position: from a quarter turn over the image to pi between neighbours of a
+    grid of 32.
+    """
+    times = build_times(torch.tensor([[0.0, 1.0]], dtype=torch.float64), 8)
+    assert times is not None
+    turned = torch.atan2(times.sin, times.cos)[0, 1, 0] - torch.atan2(times.sin, times.cos)[0, 0, 0]
+    assert (turned[0].item(), turned[-1].item()) == pytest.approx((1.0, 0.01))
+    places = build_rotations(32, 32, 16, times.cos)
+    x = torch.complex(places.cos, places.sin)[:, :4].unflatten(0, (32, 32))[0]  # along a row
+    step = (x[1:] / x[:-1]).angle().abs().mean(0)
+    assert (step[0].item(), step[-1].item()) == pytest.approx((math.pi / 2 / 32, math.pi))
 
 
 def test_the_first_camera_is_the_frame_and_the_others_are_one_away_in_the_mean() -> None:
