@@ -92,6 +92,7 @@ def write_command(name: str, preset: Preset, card: dict[str, Any]) -> str:
     source = name if name in PRESETS and PRESETS[name]() == preset else "preset.json"
     budget = card.get("budget") or {"steps": card["steps"]}
     words = ["kbench train", source, *(f"--{option} {value:g}" for option, value in budget.items())]
+    words += ["--gpus", str(count)] if (count := card.get("processes", 1)) > 1 else []
     begun = card.get("initial_sha256")
     return " ".join(words) + (f" --init WEIGHTS_OF_SHA256_{str(begun)[:12]}" if begun else "")
 

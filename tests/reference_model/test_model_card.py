@@ -41,13 +41,13 @@ CARD: dict[str, Any] = {
             {},
             "| compute | 2 x NVIDIA H100, 61 s, 1,200 steps, 1.2e+16 model FLOPs; of the budget 50 % at 16 px",
         ),
-        ({}, "| seed, command | 0, `kbench train smoke --flops 1.25e+16` |"),
-        ({"budget": {"minutes": 9.0}}, "`kbench train smoke --minutes 9` |"),
+        ({}, "| seed, command | 0, `kbench train smoke --flops 1.25e+16 --gpus 2` |"),
+        ({"budget": {"minutes": 9.0}, "processes": 1}, "`kbench train smoke --minutes 9` |"),
         (
             {"initial_card": {"flops": 5e15, "steps": 900, "initial_card": {"model_flops": 2.5e15, "steps": 100}}},
             "1,200 steps, 1.2e+16 model FLOPs after 1,000 steps and 7.5e+15 of the weights that it began with",
         ),
-        ({"initial_sha256": "feed" * 16}, "--flops 1.25e+16 --init WEIGHTS_OF_SHA256_feedfeedfeed` |"),
+        ({"initial_sha256": "feed" * 16}, "--flops 1.25e+16 --gpus 2 --init WEIGHTS_OF_SHA256_feedfeedfeed` |"),
         (
             {},
             "| held out | PSNR in dB from 1 / 3 references: in 1 step 17.12 / 19.00; in 4 steps 16.50 / 18.50; in 16 ",
