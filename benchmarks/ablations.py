@@ -44,7 +44,7 @@ import torch
 
 from reference_model import diagnostics
 from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
-from reference_model.config import Preset, to_json
+from reference_model.config import Preset, to_json, without_idle
 from reference_model.presets import PRESETS
 from reference_model.studies.estimates import Costs, estimate_queue
 from reference_model.studies.figures import draw_study
@@ -119,7 +119,8 @@ def describe_plan(args: argparse.Namespace, base: Preset) -> Row:
         "row": "plan", "preset": args.preset, "flops": args.flops, "size": args.size, "views": args.views,
         "sizes": list(dict.fromkeys(stage.image_size for stage in base.train.stages)), "compiled": not args.eager,
         "scenes": args.scenes, "settings": [setting.name for setting in choose_settings(args.views)],
-        "steps": [str(count) for count in STEPS], "base": identify(base), "record": json.loads(to_json(base)),
+        "steps": [str(count) for count in STEPS], "base": identify(base),
+        "record": json.loads(to_json(without_idle(base))),
     }  # fmt: skip
 
 

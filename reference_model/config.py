@@ -2,7 +2,7 @@
 
 Each design of the paper is one field; its docstring says whether the paper names it and what is ours. A field with a
 default was added after weights had shipped: its default is the model of those weights, so that their preset, stored
-without it, means what it meant (`from_json`). A checkpoint holds these records as JSON.
+without it, means what it meant (`from_json`, which knows the one exception). A checkpoint holds these records as JSON.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-VERSION = 3  # of the stored form. An older one lacks fields that came later: their defaults say what it meant
+VERSION = 3  # of the stored form. An older one lacks fields that came later: their defaults say what it meant, but for
+MEANT = {"window_from": 0}  # whose default has changed since: a window was cut from views of any size
 
 
 def check_choice(field: str, value: str, choices: tuple[str, ...]) -> None:
@@ -66,8 +67,9 @@ class ModelConfig:
     see. The paper has temporal windows and gives no size; that a window is cut from the image and shared by all views
     is ours. An image no larger than the window is not cut."""
 
-    window_from: int = 0
-    """Patches of a view from which on it is cut. Below about 500, cutting costs more than it saves (docs/log.md)."""
+    window_from: int = 512
+    """Patches of a view from which on it is cut. Below, cutting costs more than it saves (docs/log.md, entry 8: 1.06
+    times at 256 patches, 0.24 at 1,024). 0: a view of any size."""
 
     window_rule: str = "alternate"
     """Which patches a window holds: `local` neighbours (right for video: what moves little stays in its window), `grid`
@@ -191,11 +193,19 @@ class ModelConfig:
             raise ValueError("encoder-decoder needs an even depth and references that do not see targets")
 
 
+def drop_idle(model: ModelConfig) -> ModelConfig:
+    """The model with one value for what says nothing, which is how views are cut where none is: those that are equal
+    then are one model.
+    """
+    return model if model.window else dataclasses.replace(model, window_from=0, window_rule="alternate")
+
+
 def list_differences(one: ModelConfig, other: ModelConfig) -> list[str]:
     """The fields in which weights of one are no weights of the other. How large and how many the views were is none of
     them, unless their positions are a table: weights of 128 px and 8 views may go on at 256 px or with 12.
     """
     free = {"max_views"} if one.position == "learned" else {"max_views", "image_size"}
+    one, other = drop_idle(one), drop_idle(other)
     names = [field.name for field in dataclasses.fields(one) if field.name not in free]
     return [name for name in names if getattr(one, name) != getattr(other, name)]
 
@@ -343,6 +353,11 @@ class Preset:
                 )
 
 
+def without_idle(preset: Preset) -> Preset:
+    """The preset as it is compared and named, so that a default of idle fields may change (`drop_idle`)."""
+    return dataclasses.replace(preset, model=drop_idle(preset.model))
+
+
 def to_json(preset: Preset) -> str:
     return json.dumps({"version": VERSION, **dataclasses.asdict(preset)}, indent=2, sort_keys=True) + "\n"
 
@@ -382,7 +397,7 @@ def build_record(record: type[Any], raw: Any, *, whole: bool = False) -> Any:
 
 
 def from_json(text: str) -> Preset:
-    """Read a stored preset; one of an older version is filled with the defaults, which are the model it was.
+    """Read a stored preset; one of an older version is filled with the defaults, and with `MEANT`: the model it was.
 
     Raises ValueError, naming the record or the version, when it is of a later version or a field is missing, unknown,
     of another type or out of range.
@@ -393,6 +408,8 @@ def from_json(text: str) -> Preset:
     version = raw.get("version", 1)
     if version not in range(1, VERSION + 1):
         raise ValueError(f"a preset of version {version!r}: this code reads 1 to {VERSION}; update it")
+    if version < VERSION and isinstance(raw.get("model"), dict):
+        raw = {**raw, "model": {**MEANT, **raw["model"]}}
     groups = {"model": ModelConfig, "flow": FlowConfig, "train": TrainConfig}
     try:
         return Preset(

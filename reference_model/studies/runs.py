@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from reference_model.ablations import Ablation
-from reference_model.config import Preset, Stage, to_json
+from reference_model.config import Preset, Stage, to_json, without_idle
 from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, predict_targets, psnr, render_batch
 from reference_model.inference import LoadedModel, load_model
 from reference_model.inputs import Inputs
@@ -101,7 +101,7 @@ def as_trained(preset: Preset) -> Preset:
 
 def identify(preset: Preset) -> str:
     """A name for a preset, whatever its seed."""
-    return hashlib.sha256(to_json(with_seed(preset, 0)).encode()).hexdigest()[:12]
+    return hashlib.sha256(to_json(with_seed(without_idle(preset), 0)).encode()).hexdigest()[:12]
 
 
 def plan_runs(base: Preset, ablations: Iterable[Ablation], seeds: tuple[int, int]) -> list[Run]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import reference_model
 from reference_model.checkpoint import stream_shards, write_shards
-from reference_model.config import Preset, to_json
+from reference_model.config import Preset, from_json, to_json, without_idle
 from reference_model.model import Kaleido
 from reference_model.training.progress import Spent
 from reference_model.training.sharding import scatter, share_like
@@ -123,14 +123,14 @@ def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> Begu
     try:
         header: dict[str, Any] = json.loads(path.read_text())
         spent = Spent(header["seconds"], header["steps"], header["flops"])
-        written, source_then = json.loads(header["preset"]), header["source"]
+        written, source_then = from_json(header["preset"]), header["source"]
         initial = header.get("initial_sha256")
         begun = Begun(
             spent, header["code_sha256"], Initial(initial, header.get("initial_card", {})) if initial else None
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what a run wrote ({error}); delete {folder} to begin anew") from error
-    if differing := _name_differences(written, json.loads(to_json(preset))):
+    if differing := _name_differences(*(json.loads(to_json(without_idle(each))) for each in (written, preset))):
         raise ValueError(
             f"{out} holds a run of another preset: it differs in {', '.join(differing)}. Give another --out, or delete "
             f"{folder} to begin anew"

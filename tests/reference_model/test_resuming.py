@@ -197,3 +197,11 @@ def test_a_folder_of_another_run_is_refused(tmp_path: Path, worlds: WorldSource)
     other = override(smoke(), ["model.mlp_width=64", "train.seed=4"])
     with pytest.raises(ValueError, match=r"another preset: it differs in model\.mlp_width, train\.seed"):
         train(other, worlds, Run(tmp_path, Budget(steps=1)))
+
+
+def test_a_run_goes_on_whatever_is_said_of_windows_it_has_not(tmp_path: Path, worlds: WorldSource) -> None:
+    train(smoke(), worlds, Run(tmp_path, Budget(steps=1)))
+    idle = override(smoke(), ["model.window_from=512"])
+    assert read_header(tmp_path / "state", idle, worlds.describe()).spent.steps == 1
+    with pytest.raises(ValueError, match=r"differs in model\.window, model\.window_from"):
+        read_header(tmp_path / "state", override(idle, ["model.window=2"]), worlds.describe())

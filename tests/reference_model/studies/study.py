@@ -15,6 +15,8 @@ from reference_model.studies.runs import VIEWS, Run, choose_settings, describe_g
 SETTINGS = choose_settings(VIEWS)
 BASE = shorten(smoke(), size=16, views=VIEWS, flops=1e9)
 PAIRS = build_ablations(BASE)
+FOLDER = Path(__file__).parents[3] / "docs" / "studies"
+COMMITTED = sorted(path for path in FOLDER.glob("*.jsonl") if path.read_text().startswith('{"row": "plan"'))
 
 
 def pair_of(group: str) -> Any:

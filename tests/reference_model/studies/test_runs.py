@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from reference_model.ablations import build_ablations, build_extra, change, shorten
-from reference_model.config import Preset, Stage
+from reference_model.config import Preset, Stage, from_json
 from reference_model.held_out import Batch, render_batch
 from reference_model.inference import LoadedModel
 from reference_model.inputs import build_inputs
@@ -16,6 +18,7 @@ from reference_model.model import Kaleido
 from reference_model.positions import normalise_poses
 from reference_model.presets import small, smoke
 from reference_model.studies.estimates import Costs, estimate_queue, estimate_run
+from reference_model.studies.results import load_results
 from reference_model.studies.runs import (
     STEPS,
     VIEWS,
@@ -31,7 +34,7 @@ from reference_model.studies.runs import (
     take_setting,
     with_seed,
 )
-from tests.reference_model.studies.study import BASE, SETTINGS, build_run, pair_of
+from tests.reference_model.studies.study import BASE, COMMITTED, SETTINGS, build_run, pair_of
 
 
 def test_every_preset_is_trained_once_and_the_base_first_with_all_its_seeds() -> None:
@@ -53,6 +56,16 @@ def test_the_sides_of_group_ix_are_one_training() -> None:
     (run,) = plan_runs(BASE, [pair], (1, 1))
     assert [identify(side) for side in run.sides] == [identify(pair.ours), identify(pair.other)]
     assert run.preset == pair.ours and describe_groups([pair])[0]["same_weights"]
+
+
+@pytest.mark.parametrize("rows", COMMITTED, ids=lambda path: path.stem)
+def test_committed_rows_still_name_the_presets_they_are_of(rows: Path) -> None:
+    """Started again on them, a study goes on: nothing that says nothing enters a name."""
+    plan = load_results(rows).plan
+    base = from_json(json.dumps(plan["record"]))
+    assert not base.model.window and identify(base) == plan["base"]
+    assert identify(change(base, model={"window_from": 512})) == plan["base"]
+    assert identify(change(base, model={"window": 4})) != identify(change(base, model={"window": 4, "window_from": 9}))
 
 
 def test_an_identity_knows_every_field_but_the_seed() -> None:
