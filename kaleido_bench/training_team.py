@@ -14,11 +14,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, NamedTuple, cast
 
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.training.calls import Prepared, Report, Tell
-from kaleido_bench.training.running import STOPPED, STOPPING, heed_signals
+from kaleido_bench.training.running import STOPPED, STOPPING, heed_signals, say_next
 
 ERROR = "kbench: error: "
 """How the line begins in which a process says what is wrong."""
@@ -90,8 +91,8 @@ def write_command(words: Sequence[str], processes: int) -> list[str]:
     return [sys.executable, *team, "-m", "kaleido_bench", "train", *words, "--json"]
 
 
-def launch(words: Sequence[str], processes: int, report: Report, tell: Tell) -> bool:
-    """Run `kbench train WORDS --json` as a team. Whether it is done; else it was asked to stop.
+def launch(words: Sequence[str], processes: int, out: Path, report: Report, tell: Tell) -> bool:
+    """Run `kbench train WORDS --json`, in the folder `out`, as a team. Whether it is done; else it was asked to stop.
 
     Raises:
         IncompleteError: a process of it failed. What it said was handed on.
@@ -126,9 +127,10 @@ def launch(words: Sequence[str], processes: int, report: Report, tell: Tell) -> 
         return True
     if heard.last == "stopped" or signals.asked:
         return False
+    cause, then = heard.cause or "What it said is above.", say_next(out)
     raise IncompleteError(
-        f"one of {processes} processes failed (torchrun ended with {code}). {heard.cause or 'What it said is above.'} "
-        "The same command goes on from the last state."
+        f"one of {processes} processes failed (torchrun ended with {code}). {cause}"
+        + ("" if then in cause else f" {then[0].upper()}{then[1:]}.")
     )
 
 

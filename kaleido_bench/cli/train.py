@@ -169,7 +169,7 @@ def run_call(call: TrainCall, gpus: str | None, *, as_json: bool, dry_run: bool)
         return
     with show(call.out.name, as_json=as_json, silent=team.rank > 0) as report:
         if processes > 1:
-            done = training_team.launch(write_words(call), processes, report, say)
+            done = training_team.launch(write_words(call), processes, call.out, report, say)
         else:
             training_team.introduce(report)
             done = running.train(prepared, report, say)

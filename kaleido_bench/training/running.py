@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from pathlib import Path
 
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.training.calls import Prepared, Report, Tell
@@ -40,6 +41,15 @@ def heed_signals(heed: Callable[[], None]) -> Generator[Signals]:
             signal.signal(number, handler)
 
 
+def say_next(out: Path) -> str:
+    """What the same command does after a run in this folder has failed."""
+    from reference_model.training.resuming import find_state
+
+    if find_state(out) is None:
+        return "the same command begins anew: no state was written yet"
+    return "the same command goes on from the last state"
+
+
 def train(prepared: Prepared, report: Report, tell: Tell) -> bool:
     """Train in this process, one of a team where torchrun started it. Whether it is done; else it was asked to stop.
 
@@ -66,7 +76,7 @@ def train(prepared: Prepared, report: Report, tell: Tell) -> bool:
         ) from error
     except OSError as error:
         raise IncompleteError(
-            f"training stopped: {error}. When it can be written, the same command goes on from the last state"
+            f"training stopped: {error}. When it can be written, {say_next(prepared.run.out)}"
         ) from error
     finally:
         torch.set_float32_matmul_precision(precision)

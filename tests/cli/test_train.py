@@ -140,7 +140,7 @@ else:
 
 
 @pytest.mark.parametrize("how", ["done", "fails", "stops"])
-def test_how_a_team_ends(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+def test_how_a_team_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
     """With a process in torchrun's place that says what a team's first one says."""
     monkeypatch.setattr(training_team, "write_command", lambda words, _: [sys.executable, "-c", TEAM, *words])
     lines: list[dict[str, object]] = []
@@ -152,11 +152,16 @@ def test_how_a_team_ends(monkeypatch: pytest.MonkeyPatch, how: str) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     if how == "fails":
-        with pytest.raises(IncompleteError, match=r"one of 2 processes failed .* 8 bytes that are no image"):
-            training_team.launch([how], 2, report, told.append)
+        said = r"one of 2 processes failed .* 8 bytes that are no image The same command "
+        with pytest.raises(IncompleteError, match=said + r"begins anew: no state was written yet\.$"):
+            training_team.launch([how], 2, tmp_path, report, told.append)
         assert told == ["a warning"] and lines == []
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state/state.json").touch()
+        with pytest.raises(IncompleteError, match=said + r"goes on from the last state\.$"):
+            training_team.launch([how], 2, tmp_path, report, told.append)
     else:
-        assert training_team.launch([how], 2, report, told.append) == (how == "done")
+        assert training_team.launch([how], 2, tmp_path, report, told.append) == (how == "done")
         assert told == ([] if how == "done" else [STOPPING])
         assert next(iter(lines[-1])) == ("done" if how == "done" else "stopped")
 
@@ -299,9 +304,16 @@ def test_a_full_disk_is_one_line(
         patched.setattr("reference_model.checkpoint.save_file", full)
         ended = kbench(*words)
     assert ended.code == 1 and "No space left on device" in ended.err.splitlines()[-1]
-    assert "the same command goes on from the last state" in ended.err.splitlines()[-1]
+    assert ended.err.endswith("the same command begins anew: no state was written yet\n")
     assert list((tmp_path / "run").iterdir()) == []
     assert kbench(*words).code == 0
+    with monkeypatch.context() as patched:
+        patched.setattr("reference_model.checkpoint.save_file", full)
+        ended = kbench(*words, "--steps", 4)
+    assert ended.code == 1 and ended.err.endswith(
+        "When it can be written, the same command goes on from the last state\n"
+    )
+    assert kbench(*words, "--steps", 4).code == 0
 
 
 def test_a_broken_image_is_one_line_and_mended_it_goes_on(
