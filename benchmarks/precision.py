@@ -114,7 +114,7 @@ def measure(folder: Path, questions: list[Question], size: int, steps: int, args
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--model", default="tiny", help="shipped weights by name, or a checkpoint folder")
+    parser.add_argument("--model", default="small", help="shipped weights by name, or a checkpoint folder")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--sizes", default="128,256", help="in pixels")
     parser.add_argument("--steps", default="1,20")

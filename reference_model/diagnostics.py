@@ -75,10 +75,6 @@ class AttentionMap(NamedTuple):
     layer: str
     weights: Float[Tensor, "v n"]  # registers last in each view; sums to 1
 
-    @property
-    def mass(self) -> Float[Tensor, " v"]:
-        return self.weights.sum(1)
-
 
 @contextmanager
 def run_eagerly(model: nn.Module) -> Iterator[None]:

@@ -172,7 +172,7 @@ def test_the_map_is_the_attention_that_is_paid(changes: dict[str, object], view:
         assert found.weights.sum() == pytest.approx(1, abs=1e-5)
         assert torch.allclose(found.weights, expected, atol=1e-5)
         if view < REFERENCES:
-            assert found.mass[REFERENCES:].sum() == 0
+            assert found.weights[REFERENCES:].sum() == 0
 
 
 def test_a_reference_sees_no_target() -> None:
