@@ -1,8 +1,8 @@
 """Where a training step's time goes: compile, render, forward + backward, optimizer; on one GPU, beside eager and
 beside the roofline.
 
-    python benchmarks/training.py [preset] [--photographs=FILE]
-    python benchmarks/training.py [preset] --profile [--ways=now,before]    # what real steps spend their time on, with
+    python benchmarks/training.py [preset] [--photographs FILE]
+    python benchmarks/training.py [preset] --profile [--ways now,before]    # what real steps spend their time on, with
                                                          # and without some fused kernels (kernels_used.py)
 
 Model FLOP/s counts matrix products and attention (model.forward_flops, times 3 for training) and nothing else.
@@ -10,8 +10,8 @@ Model FLOP/s counts matrix products and attention (model.forward_flops, times 3 
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
@@ -134,14 +134,20 @@ def profile_loop(preset: Preset, source: WorldSource, way: str) -> None:
 
 
 def main() -> None:
-    words = [word for word in sys.argv[1:] if not word.startswith("--")]
-    ways = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("--ways=")]
-    packed = [word.partition("=")[2] for word in sys.argv[1:] if word.startswith("--photographs=")]
-    source = WorldSource(Path(packed[0]) if packed else None, "cuda")
-    preset = PRESETS[words[0] if words else "tiny"]()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", nargs="?", default="tiny", choices=sorted(PRESETS))
+    parser.add_argument("--photographs", type=Path, help="packed by reference_model.worlds.photographs")
+    parser.add_argument("--profile", action="store_true", help="of real steps: their costliest operations")
+    parser.add_argument("--ways", default="now", help=f"of --profile: {', '.join(WAYS)}")
+    args = parser.parse_args()
+    if unknown := [name for name in args.ways.split(",") if name not in WAYS]:
+        parser.error(f"no way {', '.join(unknown)}: there are {', '.join(WAYS)}")
+    if not torch.cuda.is_available():
+        parser.error("no GPU here, and nothing of this is measured on a CPU")
+    preset, source = PRESETS[args.preset](), WorldSource(args.photographs, "cuda")
     torch.set_float32_matmul_precision("high")
-    if "--profile" in sys.argv:
-        for way in (ways[0] if ways else "now").split(","):
+    if args.profile:
+        for way in args.ways.split(","):
             profile_loop(preset, source, way)
             torch.compiler.reset()
         return

@@ -340,7 +340,7 @@ def write_reports(args: argparse.Namespace) -> int:
 
 def main(words: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m reference_model.diagnostics", description=(__doc__ or "").split("\n")[0]
+        prog="python -m reference_model.diagnostics", description=(__doc__ or "").split("\n\n")[0]
     )
     parser.add_argument(
         "checkpoints", nargs="*", help="names of shipped weights, or folders; none: draw what is in DIR"
