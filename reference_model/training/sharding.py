@@ -3,7 +3,7 @@ into rows. For presets too large for a replica on each GPU.
 
 Block by block: a block's weights are gathered when its forward or backward pass begins and forgotten after it, so that
 no process ever holds the whole model. What is written to disk goes through `gather`, one tensor at a time, under the
-names and shapes of a whole model; what is read goes through `scatter_weights`. Checkpoints do not tell how many GPUs
+names and shapes of a whole model; what is read goes through `scatter`. Checkpoints do not tell how many GPUs
 made them.
 
     model = Kaleido(config)             on every process, from one seed
@@ -140,23 +140,6 @@ def share_like(owner: Tensor, whole: Tensor) -> Tensor:
     share = torch.empty_like(owner, dtype=whole.dtype)
     scatter(share, whole)
     return share
-
-
-def scatter_weights(model: torch.nn.Module, weights: Iterable[tuple[str, Tensor]]) -> None:
-    """Load weights one tensor at a time: the inverse of `gather_weights`, on any number of processes.
-
-    Raises ValueError naming a tensor that is unknown, missing or of another shape.
-    """
-    expected = dict(model.state_dict())
-    for name, whole in weights:
-        if name not in expected:
-            raise ValueError(f"weights of {name}: this model has none; is the preset that of the weights?")
-        try:
-            scatter(expected.pop(name), whole)
-        except ValueError as error:
-            raise ValueError(f"weights of {name}: {error}; is the preset that of the weights?") from error
-    if expected:
-        raise ValueError(f"no weights of {', '.join(sorted(expected))}; is the preset that of the weights?")
 
 
 class ShardedGradients:

@@ -8,11 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from reference_model import checkpoint
-from reference_model.checkpoint import hash_checkpoint, load_checkpoint
+from reference_model.checkpoint import hash_checkpoint, load_checkpoint, read_shards, write_shards
 from reference_model.config import Preset
 from reference_model.presets import smoke
 from reference_model.train import Run, train
@@ -188,6 +189,20 @@ def test_a_state_that_was_changed_is_named(
         path.unlink()
     else:
         path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        train(smoke(), worlds, Run(tmp_path, Budget(steps=2)), lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("model.strange", r"model\.strange is no part of this model"), ("averaged.head.weight", r"lacks averaged\.head")],
+)
+def test_a_state_of_other_tensors_is_refused(tmp_path: Path, worlds: WorldSource, name: str, message: str) -> None:
+    train(smoke(), worlds, Run(tmp_path, Budget(steps=1)), lambda _: None)
+    tensors = read_shards(tmp_path / "state", "state")
+    if tensors.pop(name, None) is None:
+        tensors[name] = torch.zeros(1)
+    write_shards(tmp_path / "state", "state", tensors.items())
     with pytest.raises(ValueError, match=message):
         train(smoke(), worlds, Run(tmp_path, Budget(steps=2)), lambda _: None)
 
