@@ -33,6 +33,7 @@ from reference_model.config import ModelConfig
 from reference_model.kernels import layers
 from reference_model.places import Places
 from reference_model.positions import Actions
+from reference_model.threads import apply_alone
 
 MODULATIONS = 9  # shift, scale and gate for each of the three layers of a block
 
@@ -178,7 +179,7 @@ class Block(nn.Module):
             last: only the keys and values are wanted; the tokens come back half done.
         """
         if self.modulate is not None:
-            modulation = self.modulate(modulation).unflatten(-1, (MODULATIONS, -1))
+            modulation = apply_alone(self.modulate, modulation).unflatten(-1, (MODULATIONS, -1))
         m = (modulation + self.table).to(x.dtype)  # b v nine d: shift, scale, gate, thrice
         window = places.grid if self.grid else places.local
         if layers.takes(self.fused, x):

@@ -22,6 +22,7 @@ from reference_model.blocks import MODULATIONS, Block
 from reference_model.config import ModelConfig
 from reference_model.places import Places, Views, build_places, build_rays
 from reference_model.positions import widen
+from reference_model.threads import apply_alone
 
 FREQUENCIES = 64  # of the embedding of t
 
@@ -43,7 +44,7 @@ class TimeEmbedding(nn.Module):
     def forward(self, t: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch *nine d"]:
         speeds = torch.exp(torch.linspace(0.0, math.log(1000.0), FREQUENCIES, device=t.device))
         angles = t[..., None].to(next(self.net.parameters()).dtype) * speeds
-        out = self.net(torch.cat([angles.cos(), angles.sin()], -1))
+        out = apply_alone(self.net, torch.cat([angles.cos(), angles.sin()], -1))
         return out.unflatten(-1, (MODULATIONS, -1)) if self.shared else nn.functional.silu(out)
 
 
