@@ -5,7 +5,7 @@ beside the roofline.
     python benchmarks/training.py [preset] --profile [--ways now,before]    # what real steps spend their time on, with
                                                          # and without some fused kernels (kernels_used.py)
 
-Model FLOP/s counts matrix products and attention (model.forward_flops, times 3 for training) and nothing else.
+Model FLOP/s counts matrix products and attention (flops.forward_flops, times 3 for training) and nothing else.
 """
 
 from __future__ import annotations

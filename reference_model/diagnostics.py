@@ -20,8 +20,7 @@ import argparse
 import importlib.util
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +37,7 @@ from reference_model.held_out import HELD_OUT_SEED, Batch, render_batch
 from reference_model.inference import LoadedModel, load_model
 from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido, Views
-from reference_model.training.sharding import gather
+from reference_model.overflow import Overflow, find_overflow, hook_layers
 
 GIANT = 100.0  # times the median magnitude, from which on a value counts as one
 LEVEL = 0.7  # the noise level of the report: targets are mostly noise, as where sampling spends its steps
@@ -55,93 +54,11 @@ class Magnitude(NamedTuple):
     channels: int  # that hold one in any token
 
 
-class Overflow(NamedTuple):
-    """The first layer whose output is not finite though its inputs are."""
-
-    layer: str
-    share: float  # of its output's values
-    largest_input: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.layer}: {100 * self.share:.3g} % of its output is NaN or infinite, from inputs of at most "
-            f"{self.largest_input:.3g}"
-        )
-
-
 class AttentionMap(NamedTuple):
     """Where one target patch looks in one layer, over all views: softmax weights, mean over heads."""
 
     layer: str
     weights: Float[Tensor, "v n"]  # registers last in each view; sums to 1
-
-
-@contextmanager
-def run_eagerly(model: nn.Module) -> Iterator[None]:
-    """Without the compiled twins of modules: those would not call hooks."""
-    compiled = {module: module._compiled_call_impl for module in model.modules()}
-    for module in compiled:
-        module._compiled_call_impl = None
-    try:
-        with torch.compiler.set_stance("force_eager"):  # for what is compiled inside a module (sharding.wrap_blocks)
-            yield
-    finally:
-        for module, call in compiled.items():
-            module._compiled_call_impl = call
-
-
-@contextmanager
-def hook_layers(
-    model: nn.Module, kind: type[nn.Module], hook: Callable[[str, nn.Module, tuple[Any, ...], Any], None]
-) -> Iterator[None]:
-    """Call hook(name, module, inputs, output) after each module of a type, by its name in the model."""
-    handles = [
-        module.register_forward_hook(lambda m, inputs, output, name=name: hook(name, m, inputs, output))
-        for name, module in model.named_modules()
-        if isinstance(module, kind) and name
-    ]
-    try:
-        with run_eagerly(model):
-            yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def list_tensors(value: Any) -> list[Tensor]:
-    """The floating-point tensors in an argument or an output."""
-    if isinstance(value, Tensor):
-        return [value.detach()] if value.is_floating_point() else []
-    return [x for part in value for x in list_tensors(part)] if isinstance(value, tuple | list) else []
-
-
-def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | None:
-    """The first weight or layer that is, or makes of finite inputs, NaN or infinity when `call` runs the model; None
-    where there is none.
-
-    For a trainer whose loss has become NaN: `find_overflow(model, lambda: loss(tensors, references))` repeats the step
-    eagerly.
-    Layers are the innermost modules that show it: `blocks.3.mlp.up` rather than `blocks.3`.
-    """
-    for name, parameter in gather(model.named_parameters()):
-        wrong = (~torch.isfinite(parameter)).float().mean().item()
-        if wrong:
-            return Overflow(f"weights of {name}", wrong, 0.0)
-    found: list[Overflow] = []
-
-    def look(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        outputs = list_tensors(output)
-        if found or all(torch.isfinite(x).all() for x in outputs):
-            return
-        given = list_tensors(inputs)
-        share = max((~torch.isfinite(x)).float().mean().item() for x in outputs)
-        largest = max((x.abs().max().item() for x in given if x.numel()), default=0.0)
-        if all(torch.isfinite(x).all() for x in given):
-            found.append(Overflow(name, share, largest))
-
-    with hook_layers(model, nn.Module, look):
-        call()
-    return found[0] if found else None
 
 
 def split_kinds(

@@ -103,7 +103,7 @@ def check_cameras(c2w: Tensor, intrinsics: Tensor, where: str, count: int) -> No
 
 def name_layer(loaded: LoadedModel, generate: Callable[[], Iterator[Chunk]]) -> str:
     """Where numbers end, found by doing it again."""
-    from reference_model.diagnostics import find_overflow  # it imports this module
+    from reference_model.overflow import find_overflow  # loads torch.distributed, which nothing else here needs
 
     found = find_overflow(loaded.model, lambda: list(generate()))
     return str(found) if found else "no layer makes it of finite numbers; look at the sampler's levels"

@@ -33,12 +33,12 @@ from reference_model.checkpoint import (
     write_checkpoint,
 )
 from reference_model.config import Preset, list_differences
-from reference_model.diagnostics import find_overflow
 from reference_model.flops import forward_flops
 from reference_model.flow import flow_loss, mix
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, set_learning_rate
+from reference_model.overflow import find_overflow
 from reference_model.presets import PRESETS
 from reference_model.recording import Loss, StepTensors, build_stepper
 from reference_model.training.claim import claim

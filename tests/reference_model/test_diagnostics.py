@@ -17,18 +17,17 @@ from reference_model.blocks import TemporalAttention
 from reference_model.checkpoint import write_checkpoint
 from reference_model.config import ModelConfig
 from reference_model.diagnostics import (
-    find_overflow,
     main,
     map_attention,
     measure_activations,
     measure_giants,
     name_checkpoints,
-    run_eagerly,
     seen_tokens,
     split_kinds,
 )
 from reference_model.figures import load_attention
 from reference_model.model import Kaleido, Views
+from reference_model.overflow import find_overflow, run_eagerly
 from reference_model.presets import smoke
 from reference_model.train import Run, train
 from reference_model.training.schedule import Budget

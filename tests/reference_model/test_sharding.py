@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from reference_model.config import ModelConfig
-from reference_model.diagnostics import find_overflow
 from reference_model.model import Kaleido
 from reference_model.optim import build_optimizers, orthogonalise
+from reference_model.overflow import find_overflow
 from reference_model.presets import smoke
 from reference_model.training.parallel import Team
 from reference_model.training.sharded_muon import build_sharded_optimizers, orthogonalise_shared
