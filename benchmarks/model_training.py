@@ -23,8 +23,8 @@ from reference_model.config import ModelConfig
 from reference_model.flops import forward_flops
 from reference_model.optim import build_optimizers
 from reference_model.presets import tiny
-from reference_model.recording import StepTensors, build_stepper
 from reference_model.training.gradients import Gradients
+from reference_model.training.stepping import StepTensors, build_stepper
 
 
 class Step(NamedTuple):

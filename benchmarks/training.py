@@ -26,9 +26,9 @@ from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views
 from reference_model.optim import build_optimizers
 from reference_model.presets import PRESETS
-from reference_model.recording import build_stepper
 from reference_model.train import build_loss, compile_blocks
 from reference_model.training.gradients import Gradients
+from reference_model.training.stepping import build_stepper
 from reference_model.training.steps import Stream, WorldSource, prepare_step
 
 

@@ -40,7 +40,6 @@ from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.optim import build_optimizers, set_learning_rate
 from reference_model.overflow import find_overflow
 from reference_model.presets import PRESETS
-from reference_model.recording import Loss, StepTensors, build_stepper
 from reference_model.training.claim import claim
 from reference_model.training.gradients import Accumulator, Gradients
 from reference_model.training.parallel import Team, join_team, speaks
@@ -72,6 +71,7 @@ from reference_model.training.sharding import (
     shard_model,
     wrap_blocks,
 )
+from reference_model.training.stepping import Loss, StepTensors, build_stepper
 from reference_model.training.steps import Source, StepViews, Stream, WorldSource, prepare_step
 from reference_model.view_sampling import draw_reference_count
 

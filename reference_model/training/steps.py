@@ -21,7 +21,7 @@ from reference_model.inputs import Inputs
 from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido
 from reference_model.positions import NORMALISATIONS
-from reference_model.recording import StepTensors
+from reference_model.training.stepping import StepTensors
 from reference_model.view_sampling import draw_units, sample_views
 from reference_model.worlds import draw_batch
 from reference_model.worlds.cameras import Rig, build_intrinsics

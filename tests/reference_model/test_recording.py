@@ -10,9 +10,10 @@ from torch import nn
 
 from reference_model.model import Kaleido
 from reference_model.presets import smoke
-from reference_model.recording import Loss, RecordedFunction, StepTensors, build_stepper
+from reference_model.recording import RecordedFunction
 from reference_model.train import build_loss
 from reference_model.training.gradients import Gradients
+from reference_model.training.stepping import Loss, StepTensors, build_stepper
 
 
 class Zeroed:
