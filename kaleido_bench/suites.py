@@ -127,7 +127,10 @@ def find_completed(folder: Path) -> dict[str, tuple[Path, Protocol]]:
     """
     if not folder.is_dir():
         raise BenchError(
-            "--completed", f"no such folder {folder}", expected="a folder of protocols", fix="Correct KBENCH_PROTOCOLS."
+            "--completed",
+            f"no such folder {folder}",
+            expected="a folder of protocols",
+            fix="Correct it or KBENCH_PROTOCOLS.",
         )
     records = [(path, read_protocol(path).protocol) for path in sorted(folder.rglob("*.yaml"))]
     return {record.name: (path, record) for path, record in records}

@@ -239,8 +239,9 @@ def _describe_next(record: Protocol, *, pending: bool) -> dict[str, str]:
 
     name, reader = record.dataset.name, record.dataset.reader
     get = {"get the data": how_to_get_as(name, reader)} if name in DATASETS else {}
+    data = "" if record.dataset.root.startswith("package:") else " --data DIR"
     folder = " --completed DIR" if pending else ""
-    return {**get, "run": f"kbench run {record.name} --model NAME --data DIR{folder}"}
+    return {**get, "run": f"kbench run {record.name} --model NAME{data}{folder}"}
 
 
 def _scene_names(record: Protocol) -> tuple[str, ...]:

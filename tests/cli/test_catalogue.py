@@ -252,5 +252,8 @@ def test_lint_with_data(kbench: Kbench, data_dir: Path, tmp_path: Path) -> None:
 def test_show_says_what_to_type_next(kbench: Kbench) -> None:
     frozen, pending = kbench("show", "re10k/pixelsplat-2v").out, kbench("show", "seva/llff-r").out
     assert "kbench run re10k/pixelsplat-2v --model NAME --data DIR" in frozen
+    assert (
+        "kbench run quickstart --model NAME\n" in kbench("show", "quickstart").out
+    )  # its scenes ship with the package
     assert "dcharatan/pixelsplat" in frozen and "get the data" in frozen
     assert "kbench run seva/llff-r --model NAME --data DIR --completed DIR" in pending

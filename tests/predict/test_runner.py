@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -360,6 +361,18 @@ def test_errors_cross_from_a_worker(tmp_path: Path, toys: None) -> None:
     with pytest.raises(BenchError, match=r"0000\.png: no such image") as caught:
         predict(task, Workers(request("toy"), 2))
     assert caught.value.fix == "Fetch the data set again."
+
+
+@pytest.mark.parametrize(("set_before", "expected"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
+def test_threads_of_workers_do_not_spin_unless_told(
+    tmp_path: Path, toys: None, monkeypatch: pytest.MonkeyPatch, set_before: str | None, expected: str
+) -> None:
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    if set_before is not None:
+        monkeypatch.setenv("OMP_WAIT_POLICY", set_before)
+    with pytest.raises(RuntimeError, match=f"threads wait {expected}"):
+        predict(start(tmp_path, build("toy")), Workers(request("toy", waits="arc-r1"), 1))
+    assert os.environ.get("OMP_WAIT_POLICY") == set_before
 
 
 def test_a_scene_that_is_missing(tmp_path: Path) -> None:

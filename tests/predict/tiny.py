@@ -149,6 +149,8 @@ class Toy:
         if flag and not Path(flag).exists() and targets.item == self.args.get("at", targets.item):
             Path(flag).touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if self.args.get("waits") == targets.item:
+            raise ValueError(f"threads wait {os.environ.get('OMP_WAIT_POLICY')}")
         if self.args.get("raise") == targets.item:
             raise ValueError("the toy broke")
         if self.args.get("exit") == targets.item:
