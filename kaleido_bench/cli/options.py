@@ -47,9 +47,7 @@ Samples = Annotated[
     int | None, typer.Option("--samples", min=1, help="So many samples a case instead of the protocol's (partial).")
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Only the first N predictions (partial).")]
-WorkerCount = Annotated[
-    int, typer.Option("--workers", min=1, help="So many processes predict at once. On a CPU, with OMP_NUM_THREADS=1.")
-]
+WorkerCount = Annotated[int, typer.Option("--workers", min=1, help="So many processes predict at once.")]
 RunFolders = Annotated[
     list[Path], typer.Argument(metavar="RUN", help="Run folders, or folders of runs (runs/, runs/<protocol>).")
 ]

@@ -79,6 +79,7 @@ def run_call(call: Call, *, as_json: bool) -> None:
     from kaleido_bench.conventions import load_convention
     from kaleido_bench.items import select_items
     from kaleido_bench.predict.runner import PredictOutcome
+    from kaleido_bench.score.metrics import check_scorable
     from kaleido_bench.score.targets import check_targets
 
     adapters, checked = pairs.Models(), set[str]()
@@ -86,7 +87,8 @@ def run_call(call: Call, *, as_json: bool) -> None:
     def work(pair: pairs.Pair) -> tuple[PredictOutcome, Wanted]:
         outlook = pairs.look_at(call, pair)
         if outlook.there < outlook.expected and pair.loaded.hash not in checked:
-            # Found here, a bad target costs a moment; found when scoring, all of the predictions.
+            # Found here, missing weights or a bad target cost a moment; found when scoring, all of the predictions.
+            check_scorable(pair.loaded.protocol)
             check_targets(pair.loaded, call.data_dir, select_items(pair.loaded, call.deviations))
             checked.add(pair.loaded.hash)
         predicted = pairs.predict_pair(call, pair, adapters)

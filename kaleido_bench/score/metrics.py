@@ -9,7 +9,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from kaleido_bench.conventions import FOREGROUND_METRICS, PSNR_METRICS, Convention, LpipsRecipe, fill_unset
+from kaleido_bench.conventions import (
+    FOREGROUND_METRICS,
+    PSNR_METRICS,
+    Convention,
+    LpipsRecipe,
+    fill_unset,
+    load_convention,
+)
 from kaleido_bench.errors import BenchError
 from kaleido_bench.protocol import Protocol
 from kaleido_bench.score.lpips import Lpips, check_lpips_recipe
@@ -138,6 +145,16 @@ def defined_metrics(protocol: Protocol, convention: Convention) -> Asked:
         tuple(metric for metric in protocol.metrics if metric in known),
         tuple(metric for metric in protocol.optional_metrics if metric in known),
     )
+
+
+def check_scorable(protocol: Protocol) -> None:
+    """Refuse a protocol that cannot be scored here under its own convention, before anything is predicted for it.
+
+    Raises:
+        BenchError: as `build_scorers`, such as for the weights of a required metric that are not there.
+    """
+    convention = load_convention(protocol.convention)
+    build_scorers(convention, defined_metrics(protocol, convention).required, (), "cpu")
 
 
 def check_convention(convention: Convention) -> None:

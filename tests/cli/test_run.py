@@ -51,6 +51,18 @@ def test_a_failing_pair_does_not_lose_the_others(tiny: Path, toys: Path, kbench:
     assert "scene-toy" in ended.out and "mean" in ended.out
 
 
+def test_weights_that_scoring_asks_for_are_missed_before_anything_is_predicted(
+    tiny: Path, kbench: Kbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KBENCH_CACHE", str(tiny / "cache"))
+    path = write_protocol(tiny / "strict.yaml")
+    path.write_text(path.read_text().replace("metrics: [psnr, ssim]", "metrics: [psnr, ssim, lpips-alex]"))
+    words = [path, "--model", "mean", "--data", tiny / "data", "--out", tiny / "runs"]
+    ended = kbench("run", *words)
+    assert ended.code == 2 and "alexnet_features" in ended.err and not list((tiny / "runs").rglob("*.png"))
+    assert kbench("predict", *words).code == 0  # which needs no metric
+
+
 def test_a_fault_of_a_method_shows_its_traceback_and_ends_with_1(tiny: Path, toys: Path, kbench: Kbench) -> None:
     words = ["--data", tiny / "data", "--out", tiny / "runs", "--model", "toy", "--model-arg", "raise=arc-r3"]
     ended = kbench("run", tiny / "tiny.yaml", *words)
