@@ -16,6 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
+from reference_model.checkpoint import read_card
+from reference_model.model_card import count_flops
+
 WINDOW = 9  # logged steps, of which the median is drawn
 
 
@@ -56,12 +59,6 @@ def read_psnr(path: Path, references: int) -> float:
         if (mean["metric"], mean["references"], mean["targets"]) == ("psnr", str(references), "strict-novel"):
             return float(mean["mean"])
     raise ValueError(f"{path}: no mean PSNR from {references} references on novel targets")
-
-
-def read_flops(folder: Path) -> float:
-    """What a checkpoint cost; cards that shipped before `flops` was a field have it in other words."""
-    card = json.loads((folder / "card.json").read_text())
-    return float(card["flops"] if "flops" in card else card["model_flops"])
 
 
 def smooth(values: list[float]) -> list[float]:
@@ -113,7 +110,8 @@ def main() -> None:
         logged = read_log(args.log.read_text())
         over = read_psnr(args.nearest, args.references) if args.nearest else 0.0
         judged = [
-            Judged(folder.name, read_flops(folder), read_psnr(path, args.references)) for folder, path in args.judged
+            Judged(folder.name, count_flops(read_card(folder)), read_psnr(path, args.references))
+            for folder, path in args.judged
         ]
     except (ValueError, KeyError, OSError) as error:
         parser.error(f"{error}")

@@ -54,7 +54,7 @@ def load_model(
     """Load shipped weights by name, or a checkpoint folder.
 
     Args:
-        precision: of the network; bfloat16 is the fast one where the machine has it, and moves pixels.
+        precision: of the network; bfloat16 is meant for machines that compute in it, and moves pixels.
         recorded: record denoising steps and replay them, on CUDA alone: the same numbers, sooner from a shape's second
             prediction on; None: on CUDA in bfloat16, which is asked for to be fast.
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from reference_model.recording import list_tensors
 from reference_model.training.sharding import gather
 
 
@@ -58,11 +59,9 @@ def hook_layers(
             handle.remove()
 
 
-def list_tensors(value: Any) -> list[Tensor]:
+def list_floats(value: Any) -> list[Tensor]:
     """The floating-point tensors in an argument or an output."""
-    if isinstance(value, Tensor):
-        return [value.detach()] if value.is_floating_point() else []
-    return [x for part in value for x in list_tensors(part)] if isinstance(value, tuple | list) else []
+    return [x.detach() for x in list_tensors(value) if x.is_floating_point()]
 
 
 def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | None:
@@ -80,10 +79,10 @@ def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | No
     found: list[Overflow] = []
 
     def look(name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
-        outputs = list_tensors(output)
+        outputs = list_floats(output)
         if found or all(torch.isfinite(x).all() for x in outputs):
             return
-        given = list_tensors(inputs)
+        given = list_floats(inputs)
         share = max((~torch.isfinite(x)).float().mean().item() for x in outputs)
         largest = max((x.abs().max().item() for x in given if x.numel()), default=0.0)
         if all(torch.isfinite(x).all() for x in given):

@@ -64,10 +64,10 @@ def on_device(device: torch.device) -> AbstractContextManager[object]:
 
 
 def list_tensors(held: Any) -> list[Tensor]:
-    """The tensors of nested tuples, in their order."""
+    """The tensors of nested tuples and lists, in their order."""
     if isinstance(held, Tensor):
         return [held]
-    return [x for part in held for x in list_tensors(part)] if isinstance(held, tuple) else []
+    return [x for part in held for x in list_tensors(part)] if isinstance(held, tuple | list) else []
 
 
 def copy_tensors(held: Any) -> Any:

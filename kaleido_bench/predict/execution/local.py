@@ -170,7 +170,7 @@ def _work(connection: Connection, task: Task, request: ModelRequest, number: int
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Each worker has as many threads as one process would have, so that no adapter computes other bytes than there, and
     # together they have more than there are cores. Threads that spin while they wait then keep those from working that
-    # they wait for: on 2 busy cores kaleido@small in 2 workers took 65 s and not 11. Read when torch is loaded, later.
+    # they wait for. Read when torch is loaded, later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     sys.stdout = sys.stderr  # what a method prints is no part of the command's answer
     reader = InputReader(task.loaded, task.data_dir)
