@@ -13,7 +13,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-VERSION = 3  # of the stored form. An older one lacks fields that came later: their defaults say what it meant, but for
+VERSION = 4  # of the stored form. An older one lacks fields that came later: their defaults say what it meant, but for
 MEANT = {"window_from": 0}  # whose default has changed since: a window was cut from views of any size
 
 
@@ -305,6 +305,10 @@ class TrainConfig:
     to 1.65; for a quarter of those with near cameras 20 and more, view_sampling.draw_units): a normalisation that
     takes the wrong distance for 1 is then nothing new. 0: never. Video has no unit. Ours."""
 
+    scale_share: float = 1.0
+    """Share of the scenes whose unit is drawn at all. Below 1 the normalisation's own unit is the likeliest one, which
+    is all that one reference can say of a scene's size. Ours."""
+
     pieces: int = 1
     """A step's scenes are drawn in so many pieces, and each process takes whole ones: the same run on as many GPUs as
     divide it, up to the rounding of sums."""
@@ -333,9 +337,10 @@ class TrainConfig:
             clip_norm=self.clip_norm,
             scale_jitter=self.scale_jitter,
         )
-        if not (0 <= self.decay_share <= 1 and 0 <= self.ema_decay < 1):
+        if not (0 <= self.decay_share <= 1 and 0 <= self.scale_share <= 1 and 0 <= self.ema_decay < 1):
             raise ValueError(
-                f"decay_share {self.decay_share}, ema_decay {self.ema_decay}: expected 0 to 1, the second below 1"
+                f"decay_share {self.decay_share}, scale_share {self.scale_share}, ema_decay {self.ema_decay}: "
+                "expected 0 to 1, the last below 1"
             )
 
 

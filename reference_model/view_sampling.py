@@ -136,17 +136,22 @@ def sample_views(
     return RULES[rule](c2w, views, generator)
 
 
-def draw_units(c2w: Float[Tensor, "b v 4 4"], spread: float, generator: torch.Generator) -> Float[Tensor, "b v 4 4"]:
-    """The same poses in another unit a scene: translations are multiplied by exp(-spread) to exp(spread), and in
-    PARALLEL of the scenes with near cameras, about their mean, by 1 to what makes their spread 1, all log-uniformly.
-    A normalisation that goes by where axes meet takes the cameras' own spread for 1 where axes nearly never meet, and
-    things then lie twenty units away: a model that learns from one unit alone fails there.
+def draw_units(
+    c2w: Float[Tensor, "b v 4 4"], spread: float, share: float, generator: torch.Generator
+) -> Float[Tensor, "b v 4 4"]:
+    """The same poses, `share` of the scenes in another unit each: translations are multiplied by exp(-spread) to
+    exp(spread), and in PARALLEL of the scenes with near cameras (`share` of them, if that is less), about their mean,
+    by 1 to what makes their spread 1, all log-uniformly. A normalisation that goes by where axes meet takes the
+    cameras' own spread for 1 where axes nearly never meet, and things then lie twenty units away: a model that learns
+    from one unit alone fails there. One that learns from no unit in particular (share 1) cannot tell a scene's size
+    from one reference.
     """
     centre = c2w[..., :3, 3].double()
     mean = centre.mean(1, keepdim=True)
     narrow = (centre - mean).square().sum(-1).mean(1).sqrt()
     drawn, chance = torch.rand((2, c2w.shape[0]), generator=generator, dtype=torch.float64)
-    far = (chance < PARALLEL) & (narrow < NARROW)
-    factor = torch.where(far, -narrow.clamp(min=LEAST_SPREAD).log() * drawn, spread * (2 * drawn - 1)).exp()
+    far = (chance < min(PARALLEL, share)) & (narrow < NARROW)
+    factor = torch.where(far, -narrow.clamp(min=LEAST_SPREAD).log() * drawn, spread * (2 * drawn - 1))
+    factor = torch.where(chance < share, factor, 0.0).exp()
     moved = (centre - torch.where(far[:, None, None], mean, 0)) * factor[:, None, None]
     return torch.cat([torch.cat([c2w[..., :3, :3], moved[..., None].to(c2w)], -1), c2w[..., 3:, :]], -2)

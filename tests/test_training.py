@@ -171,7 +171,8 @@ def test_fields_of_a_preset_are_set(setting: str, expected: tuple[str, str, obje
         ("train.view_pool=0", "view_pool 0: expected 1 or more"),
         ("train.learning_rate=NaN", "learning_rate nan: expected 0 or more"),
         ("train.decay_share=-1", "decay_share -1, .*: expected 0 to 1"),
-        ("train.ema_decay=1", "ema_decay 1: expected 0 to 1, the second below 1"),
+        ("train.scale_share=2", "scale_share 2, .*: expected 0 to 1"),
+        ("train.ema_decay=1", "ema_decay 1: expected 0 to 1, the last below 1"),
         ("model.pose=plain", "pose 'plain': expected one of gta, prope"),
     ],
 )
@@ -193,7 +194,7 @@ def test_every_preset_can_be_read_from_a_file(tmp_path: Path) -> None:
         ('"seed": 0', '"seed": "x"', "seed 'x': expected a value of type int"),
         ('"max_views": 4', '"max_views": 4.5', "max_views 4.5: expected a value of type int"),
         ('"learning_rate": 0.002', '"learning_rate": null', "learning_rate None: expected a value of type float"),
-        ('"version": 3', '"version": "3"', "a preset of version '3'"),
+        ('"version": 4', '"version": "4"', "a preset of version '4'"),
         ('"stages": [', '"stages": [3, ', "Stage 3: expected its fields by name"),
         ('"stages": [', '"stages": 3, "kept": [', "stages 3: expected a value of type tuple"),
         ('"flow": {', '"flow": 3, "kept": {', "FlowConfig 3: expected its fields by name"),

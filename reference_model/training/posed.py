@@ -226,7 +226,7 @@ class PosedSource:
         c2w = torch.from_numpy(np.stack([each.c2w[chosen] for each, chosen in zip(read, views, strict=True)]))
         poses = NORMALISATIONS[preset.model.normalisation](c2w)
         if preset.train.scale_jitter and not ask.scored:
-            poses = draw_units(poses, preset.train.scale_jitter, generator)
+            poses = draw_units(poses, preset.train.scale_jitter, preset.train.scale_share, generator)
         times = torch.from_numpy(index).float()
         return Plan(
             scenes,

@@ -92,6 +92,7 @@ class WorldStream:
         config, self.stage, self.device, self.painting = preset.train, preset.train.stages[stage], device, painting
         self.views, self.rule = preset.model.max_views, "video" if self.stage.video else config.view_rule
         self.jitter = 0.0 if self.stage.video else config.scale_jitter
+        self.jittered = config.scale_share
         self.pool = self.views * (4 if self.stage.video else config.view_pool)
         self.normalise = NORMALISATIONS[preset.model.normalisation]
         self.seed = ((config.seed * 101 + stage) * 101 + piece) * 1_000_003
@@ -112,7 +113,7 @@ class WorldStream:
         rig = take_cameras(rig, index)
         poses, times = self.normalise(rig.c2w), torch.zeros(count, self.views)
         if self.jitter:
-            poses = draw_units(poses, self.jitter, generator)
+            poses = draw_units(poses, self.jitter, self.jittered, generator)
         if self.stage.video:
             poses, times = torch.eye(4).expand_as(poses), index.float()
         return to_device(Block(worlds, rig, poses, times), self.device)

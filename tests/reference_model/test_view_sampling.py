@@ -94,10 +94,10 @@ def test_a_mixture_takes_every_rule_and_keeps_views_together_that_have_nothing_i
         assert shares == pytest.approx([(1 - orbits) / 2, orbits], abs=0.06)
 
 
-def changed(poses: torch.Tensor) -> torch.Tensor:
+def changed(poses: torch.Tensor, share: float = 1.0) -> torch.Tensor:
     """The factor of each scene's unit, the same for all pairs of its cameras."""
-    moved = draw_units(poses, 0.5, torch.Generator().manual_seed(0))
-    assert torch.equal(moved, draw_units(poses, 0.5, torch.Generator().manual_seed(0)))
+    moved = draw_units(poses, 0.5, share, torch.Generator().manual_seed(0))
+    assert torch.equal(moved, draw_units(poses, 0.5, share, torch.Generator().manual_seed(0)))
     assert torch.equal(moved[..., :3, :3], poses[..., :3, :3]) and torch.equal(moved[..., 3, :], poses[..., 3, :])
     steps, before = (x[..., :3, 3].diff(dim=1).norm(dim=-1) for x in (moved, poses))
     factor = steps / before
@@ -117,8 +117,20 @@ def test_near_cameras_are_also_shown_as_if_their_axes_never_met() -> None:
     factor = changed(near)
     far = factor > 2
     assert far.float().mean() == pytest.approx(PARALLEL * (1 - math.log(2) / math.log(20)), abs=0.02)
-    moved = draw_units(near, 0.5, torch.Generator().manual_seed(0))[far]
+    moved = draw_units(near, 0.5, 1.0, torch.Generator().manual_seed(0))[far]
     assert factor.max() == pytest.approx(20, rel=0.02) and moved[..., :3, 3].norm(dim=-1).max() < 1.01
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.6, 1.0])
+def test_the_other_scenes_keep_their_unit_and_those_drawn_are_drawn_as_ever(share: float) -> None:
+    near = circle(6, scenes=3000)
+    near[..., :2, 3] *= 0.05
+    near[..., 2, 3] = -1
+    for poses in (circle(6, scenes=3000), near):
+        factor = changed(poses, share)
+        kept = factor.sub(1).abs() < 1e-5
+        assert kept.float().mean() == pytest.approx(1 - share, abs=0.03)
+        assert torch.equal(factor[~kept], changed(poses)[~kept])
 
 
 def test_a_video_has_one_stride_and_references_anywhere_in_it() -> None:
