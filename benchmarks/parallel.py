@@ -1,10 +1,12 @@
 """The training loop on several GPUs of one host: what it gains over one, and what a model costs that is held in shares.
 
     torchrun --nproc-per-node 4 benchmarks/parallel.py loop [--preset small] [--size 128 --scenes 128]
+    python benchmarks/parallel.py loop --scenes 64      # one GPU: how fast the loop is
     torchrun --nproc-per-node 2 benchmarks/parallel.py shares [--width 2048 --depth 8]
 
-`loop`: the same steps of a replicated preset, worlds rendered within, first by one process alone (it takes all pieces),
-then by all; then by all with as many scenes each as the one had. The bar is that of four GPUs, 3.4 of 4 (85 %).
+`loop`: the same steps of a replicated preset, worlds rendered within, first by one process alone (it takes all
+pieces), then by all; then by all (`--wide`) with as many scenes each as the one had. The bar is that of four GPUs, 3.4
+of 4 (85 %).
 `shares`: one model as replicas, in shares, and in shares with its blocks recomputed: do the losses agree, how much
 memory does each GPU need before and at the peak of a step, how fast is it. Both print one JSON line a row; FLOP/s are
 the model's, forward and backward, and count nothing that is computed twice. `--device cpu` runs toy sizes.
@@ -119,6 +121,8 @@ def time_loop(args: argparse.Namespace, preset: Preset, source: WorldSource, tea
         go(loop, 0, 2)  # streams are opened anew
         alone = go(loop, 2, args.steps)
         say(row="alone", scenes=args.scenes, ms=round(1e3 * alone.seconds, 2), tflops=round(alone.tflops, 1))
+    if team.size == 1:
+        return
     wait(team)
     seconds, tflops = team.follow(*(alone[:2] if alone else (0.0, 0.0)))
     loop.team, loop.pieces, loop.opened = team, team.take_pieces(team.size), -1
@@ -204,8 +208,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_float32_matmul_precision("high")
     team = join_team(args.device)
-    if team.size == 1:
-        parser.error("one process: start it by `torchrun --nproc-per-node N benchmarks/parallel.py ...`")
+    if team.size == 1 and args.what == "shares":
+        parser.error("one process shares with none: `torchrun --nproc-per-node N benchmarks/parallel.py shares`")
     source = WorldSource(args.photographs, team.device)
     toy = args.device == "cpu"
     if toy:
