@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 import sys
 import time
@@ -44,7 +43,7 @@ import torch
 
 from reference_model import diagnostics
 from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
-from reference_model.config import Preset, to_json, without_idle
+from reference_model.config import Preset
 from reference_model.presets import PRESETS
 from reference_model.studies.estimates import Costs, estimate_queue
 from reference_model.studies.figures import draw_study
@@ -59,6 +58,7 @@ from reference_model.studies.runs import (
     describe_groups,
     identify,
     plan_runs,
+    record,
 )
 from reference_model.studies.workers import Outcome, work_off
 
@@ -120,7 +120,7 @@ def describe_plan(args: argparse.Namespace, base: Preset) -> Row:
         "sizes": list(dict.fromkeys(stage.image_size for stage in base.train.stages)), "compiled": not args.eager,
         "scenes": args.scenes, "settings": [setting.name for setting in choose_settings(args.views)],
         "steps": [str(count) for count in STEPS], "base": identify(base),
-        "record": json.loads(to_json(without_idle(base))),
+        "record": record(base),
     }  # fmt: skip
 
 

@@ -46,6 +46,8 @@ class Setting(NamedTuple):
         return f"{self.references}->{self.targets}"
 
 
+NAMED = 3  # version of the stored form that names are made of; fields that came later, and their defaults:
+LATER = {"scale_share": 1.0}
 VIEWS = 10  # which the paper's two settings take
 STEPS = (1, 8)
 SCENES_AT_ONCE = 64  # when predicting
@@ -99,9 +101,18 @@ def as_trained(preset: Preset) -> Preset:
     return dataclasses.replace(preset, flow=dataclasses.replace(preset.flow, sampling_mean=None))
 
 
+def record(preset: Preset) -> Row:
+    """The preset in the form that names are made of, whatever its seed: as version `NAMED` stored it, and a field that
+    is `LATER` only where it is not at its default. So a study goes on though presets have gained a field.
+    """
+    raw = json.loads(to_json(with_seed(without_idle(preset), 0)))
+    train = {field: value for field, value in raw["train"].items() if LATER.get(field) != value}
+    return {**raw, "train": train, "version": NAMED}
+
+
 def identify(preset: Preset) -> str:
     """A name for a preset, whatever its seed."""
-    return hashlib.sha256(to_json(with_seed(without_idle(preset), 0)).encode()).hexdigest()[:12]
+    return hashlib.sha256((json.dumps(record(preset), indent=2, sort_keys=True) + "\n").encode()).hexdigest()[:12]
 
 
 def plan_runs(base: Preset, ablations: Iterable[Ablation], seeds: tuple[int, int]) -> list[Run]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from reference_model.studies.runs import (
     identify,
     measure_throughput,
     plan_runs,
+    record,
     score_side,
     take_setting,
     with_seed,
@@ -166,3 +168,16 @@ def test_another_grid_moves_many_steps_and_not_one(batch: Batch) -> None:
     loaded = build_loaded(BASE)
     ours, other = (score_side(loaded, side, batch) for side in (pair.ours, pair.other))
     assert ours["5->5"]["1"] == other["5->5"]["1"] and ours["5->5"]["8"] != other["5->5"]["8"]
+
+
+@pytest.mark.parametrize("rows", COMMITTED, ids=lambda path: path.stem)
+def test_the_name_of_a_stored_study_s_base_is_what_it_was(rows: Path) -> None:
+    """Else a study that goes on would train everything again."""
+    plan = load_results(rows).plan
+    base = from_json(json.dumps(plan["record"]))
+    assert (identify(base), record(base)) == (plan["base"], plan["record"])
+
+
+def test_a_later_field_is_in_a_name_where_it_says_something() -> None:
+    other = dataclasses.replace(BASE, train=dataclasses.replace(BASE.train, scale_share=0.5))
+    assert identify(other) != identify(BASE) and record(other)["train"]["scale_share"] == 0.5
