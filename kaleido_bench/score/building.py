@@ -135,6 +135,11 @@ def build_reducing(loaded: LoadedProtocol, convention: Convention) -> Reducing:
     )
 
 
+def keep_counted(loaded: LoadedProtocol, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that count: all, but under an oracle sweep only those at the scale chosen for their case."""
+    return _apply_sweep(loaded, rows)[0]
+
+
 def _apply_sweep(loaded: LoadedProtocol, rows: Sequence[Row]) -> tuple[Sequence[Row], ScaleSweep | None]:
     """The rows that count, and the record of an oracle sweep where the protocol has one."""
     cameras = loaded.protocol.cameras
