@@ -102,7 +102,15 @@ def build_comparison(first: Side, second: Side, shared: Shared, asked: Asked) ->
     means = compare_rows(pairs.first, pairs.second, [metric.name for metric in shared.metrics], first.how, asked.level)
     partial = not (first.whole and second.whole)
     sections = tuple(
-        _build_section(first, pairs, [mean for mean in means if mean.targets == targets], shared, asked, targets)
+        _build_section(
+            first,
+            pairs,
+            [mean for mean in means if mean.targets == targets],
+            shared,
+            asked,
+            targets,
+            partial=partial,
+        )
         for targets in choose_targets(first.result, "both")
     )
     names = name_sides(first, second)
@@ -118,6 +126,7 @@ def build_comparison(first: Side, second: Side, shared: Shared, asked: Asked) ->
                 [
                     *(_note_partial(first, pairs, names) if partial else []),
                     *_note_scenes(sections, asked.level),
+                    *(_note_leaks(first) if len(sections) > 1 else []),
                     *shared.notes,
                     *first.result.notes,
                     *second.result.notes,
@@ -140,7 +149,14 @@ def judge(metric: str, interval: Interval | None, *, higher_is_better: bool) -> 
 
 
 def _build_section(
-    side: Side, pairs: PairedRows, means: Sequence[PairedMean], shared: Shared, asked: Asked, targets: Targets
+    side: Side,
+    pairs: PairedRows,
+    means: Sequence[PairedMean],
+    shared: Shared,
+    asked: Asked,
+    targets: Targets,
+    *,
+    partial: bool,
 ) -> ComparedSection:
     protocol, convention = side.result.protocol, side.result.convention
     counted = [row for row in pairs.first if targets == "as-published" or not row.target_is_reference]
@@ -148,7 +164,7 @@ def _build_section(
         protocol=protocol.name,
         version=protocol.version,
         protocol_hash=protocol.hash,
-        title=protocol.title,
+        title=protocol.title + (" (partial)" if partial else ""),
         convention=convention.name,
         convention_hash=convention.hash,
         targets=targets,
@@ -214,6 +230,14 @@ def _note_scenes(sections: Sequence[ComparedSection], level: float) -> list[str]
     if any(len(row.mean.scenes) > 1 and row.mean.interval is None for section in sections for row in section.rows):
         notes.append(f"{NO_INTERVAL}: a scene's mean is infinite, so there is no interval and no verdict")
     return notes
+
+
+def _note_leaks(side: Side) -> list[str]:
+    protocol = side.result.protocol
+    return [
+        f"{protocol.leaked_targets} of {protocol.target_views} targets are references too: "
+        "counted under as-published, not under strict-novel"
+    ]
 
 
 def _note_sides(first: Side, second: Side, names: tuple[str, str]) -> list[str]:

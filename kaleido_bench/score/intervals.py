@@ -8,9 +8,9 @@ Resources 50(2), 2015, VI: T(G - 1); E. Miller, arXiv:2411.00640: paired differe
 views often have 2 to 20 scenes, where the percentile bootstrap is too narrow (T. Hesterberg, The American Statistician
 69(4), 2015): of 2 scenes it gives their two differences, which hold the truth half of the time.
 
-Measured (`tests/score/test_intervals.py`): of 95 % intervals over 3, 6 and 20 normal scenes 95 % hold the truth, and of
-the percentile bootstrap's over 3 about 70 %. Of 6 scenes with exponential differences, as skewed as any we have seen,
-about 90 % of ours do.
+Measured (`tests/score/test_intervals.py`): of 95 % intervals over 2 to 20 normal scenes 95 % hold the truth; of the
+percentile bootstrap's 50 % over 2 scenes, 75 % over 3, 86 % over 6. Of 6 scenes whose differences are exponential, a
+strong skew, 89 % of ours do.
 """
 
 from __future__ import annotations

@@ -61,17 +61,18 @@ def load_side(path: Path, convention: str | None = None) -> Side:
         convention: by name; None is the protocol's.
 
     Raises:
-        BenchError: it is no run, or its result is not what its rows say.
+        BenchError: it is no run, there is no such convention, or its result is not what its rows say.
         IncompleteError: it has not been scored.
     """
     run = open_run(path)
     name = convention or run.record.convention
+    recipe = load_convention(name, where="--convention") if convention else load_convention(name)
     if not result_path(run, name).is_file():
         raise IncompleteError(f"{path}: no result under {name} yet. Make it with `{_score_command(run, name)}`.")
     result = load_checked_result(run, name)
     loaded = load_run_protocol(run)
     rows = keep_counted(loaded, read_rows(run.scores(name)))
-    return Side(path, loaded, result, list(rows), build_reducing(loaded, fill_unset(load_convention(name))))
+    return Side(path, loaded, result, list(rows), build_reducing(loaded, fill_unset(recipe)))
 
 
 def name_sides(first: Side, second: Side) -> tuple[str, str]:
