@@ -98,24 +98,23 @@ def build_comparison(first: Side, second: Side, shared: Shared, asked: Asked) ->
     Raises:
         BenchError: they have not the same views, or, if the common ones were asked for, none in common.
     """
-    pairs = pair_rows(first.rows, second.rows, [metric.name for metric in shared.metrics], common=asked.common)
-    means = compare_rows(pairs.first, pairs.second, [metric.name for metric in shared.metrics], first.how, asked.level)
+    names = [metric.name for metric in shared.metrics]
+    pairs = pair_rows(first.rows, second.rows, names, common=asked.common)
+    means = compare_rows(pairs.first, pairs.second, names, first.how, asked.level)
     partial = not (first.whole and second.whole)
+    metrics = {metric.name: metric for metric in shared.metrics}
     sections = tuple(
-        _build_section(
-            first,
-            pairs,
-            [mean for mean in means if mean.targets == targets],
-            shared,
-            asked,
-            targets,
-            partial=partial,
+        ComparedSection(
+            _build_head(first, pairs, targets, partial=partial),
+            tuple(
+                _build_row(first, pairs, mean, metrics[mean.metric], asked) for mean in means if mean.targets == targets
+            ),
         )
         for targets in choose_targets(first.result, "both")
     )
-    names = name_sides(first, second)
+    called = name_sides(first, second)
     return Comparison(
-        *names,
+        *called,
         sides=(first, second),
         asked=asked,
         partial=partial,
@@ -124,13 +123,13 @@ def build_comparison(first: Side, second: Side, shared: Shared, asked: Asked) ->
         notes=tuple(
             dict.fromkeys(
                 [
-                    *(_note_partial(first, pairs, names) if partial else []),
+                    *(_note_partial(first, pairs, called) if partial else []),
                     *_note_scenes(sections, asked.level),
                     *(_note_leaks(first) if len(sections) > 1 else []),
                     *shared.notes,
                     *first.result.notes,
                     *second.result.notes,
-                    *_note_sides(first, second, names),
+                    *_note_sides(first, second, called),
                     *_note_left_out(sections),
                 ]
             )
@@ -148,19 +147,10 @@ def judge(metric: str, interval: Interval | None, *, higher_is_better: bool) -> 
     return "better" if (lower > 0) == higher_is_better else "worse"
 
 
-def _build_section(
-    side: Side,
-    pairs: PairedRows,
-    means: Sequence[PairedMean],
-    shared: Shared,
-    asked: Asked,
-    targets: Targets,
-    *,
-    partial: bool,
-) -> ComparedSection:
+def _build_head(side: Side, pairs: PairedRows, targets: Targets, *, partial: bool) -> Section:
     protocol, convention = side.result.protocol, side.result.convention
     counted = [row for row in pairs.first if targets == "as-published" or not row.target_is_reference]
-    head = Section(
+    return Section(
         protocol=protocol.name,
         version=protocol.version,
         protocol_hash=protocol.hash,
@@ -174,8 +164,6 @@ def _build_section(
         rows=(),
         notes=(),
     )
-    metrics = {metric.name: metric for metric in shared.metrics}
-    return ComparedSection(head, tuple(_build_row(side, pairs, mean, metrics[mean.metric], asked) for mean in means))
 
 
 def _build_row(side: Side, pairs: PairedRows, mean: PairedMean, metric: MetricRecord, asked: Asked) -> Compared:
