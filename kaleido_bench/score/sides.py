@@ -154,11 +154,11 @@ def _check_whole(side: Side) -> None:
             "`kbench run`, or compare the views that both runs have: --common."
         )
     if side.result.partial:
+        reasons = ", ".join(side.result.partial_reasons) or "a part of the protocol"
         raise BenchError(
             side.path,
-            f"partial ({', '.join(side.result.partial_reasons) or 'a part of the protocol'}), "
-            f"{counts.views_found} of {counts.views_in_protocol} target views",
-            expected="all of them",
+            f"partial ({reasons}), {counts.items_found} predictions",
+            expected=f"the {counts.items_in_protocol} that the protocol asks for",
             fix="Finish it with `kbench run`, or compare the views that both runs have: --common.",
         )
 

@@ -98,7 +98,7 @@ def test_a_part_of_a_protocol_is_compared_when_asked_for(sides: tuple[Side, Side
     for pair in ((first, part), (part, first), (part, part._replace(path=first.path))):
         with pytest.raises(BenchError) as caught:
             check_sides(*pair, common=False)
-        assert "partial (--limit 3), 8 of 8 target views; expected all of them" in str(caught.value)
+        assert "partial (--limit 3), 4 predictions; expected the 4 that the protocol asks for" in str(caught.value)
         assert "--common" in str(caught.value)
         assert check_sides(*pair, common=True).metrics
 
