@@ -300,7 +300,10 @@ def _write_notes(
     for result in results:
         model = result.model.model
         if result.partial:
-            notes.append(f"{model}: partial and not ranked ({', '.join(_describe_partial(result))})")
+            counts = result.counts
+            extent = f": {counts.views_found} of {counts.views_in_protocol} target views"
+            less = extent if counts.views_found < counts.views_in_protocol else ""
+            notes.append(f"{model}: partial and not ranked ({', '.join(_describe_partial(result))}{less})")
         if several and result.samples == 1 and not result.deterministic:
             notes.append(f"{model}: one sample a case, so neither a best nor a spread")
         notes += note_counting(result, model)

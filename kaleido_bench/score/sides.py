@@ -7,11 +7,18 @@ from typing import NamedTuple
 
 from kaleido_bench.conventions import FOREGROUND_METRICS, fill_unset, load_convention
 from kaleido_bench.errors import BenchError, IncompleteError
-from kaleido_bench.predictions import Run, load_run_protocol, open_run
+from kaleido_bench.predictions import load_run_protocol, name_finish, open_run
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.score.building import build_reducing, keep_counted
 from kaleido_bench.score.checking import load_checked_result
-from kaleido_bench.score.results import ConventionReference, MetricRecord, ProtocolReference, Result, result_path
+from kaleido_bench.score.results import (
+    ConventionReference,
+    MetricRecord,
+    ProtocolReference,
+    Result,
+    result_path,
+    score_command,
+)
 from kaleido_bench.score.rows import Row, read_rows
 from kaleido_bench.score.statistics import Reducing
 
@@ -26,6 +33,7 @@ class Side(NamedTuple):
         path: as it was named.
         rows: those that count: of an oracle sweep over scales the ones at the chosen scales.
         how: how they become means.
+        finish: the command that finishes its predictions.
     """
 
     path: Path
@@ -33,6 +41,7 @@ class Side(NamedTuple):
     result: Result
     rows: list[Row]
     how: Reducing
+    finish: str = "kbench run"
 
     @property
     def whole(self) -> bool:
@@ -68,11 +77,11 @@ def load_side(path: Path, convention: str | None = None) -> Side:
     name = convention or run.record.convention
     recipe = load_convention(name, where="--convention") if convention else load_convention(name)
     if not result_path(run, name).is_file():
-        raise IncompleteError(f"{path}: no result under {name} yet. Make it with `{_score_command(run, name)}`.")
+        raise IncompleteError(f"{path}: no result under {name} yet. Make it: `{score_command(run, name)}`.")
     result = load_checked_result(run, name)
     loaded = load_run_protocol(run)
     rows = keep_counted(loaded, read_rows(run.scores(name)))
-    return Side(path, loaded, result, list(rows), build_reducing(loaded, fill_unset(recipe)))
+    return Side(path, loaded, result, list(rows), build_reducing(loaded, fill_unset(recipe)), name_finish(run))
 
 
 def name_sides(first: Side, second: Side) -> tuple[str, str]:
@@ -150,8 +159,8 @@ def _check_whole(side: Side) -> None:
     counts = side.result.counts
     if not side.result.complete:
         raise IncompleteError(
-            f"{side.path}: {counts.items_found} of {counts.items_expected} predictions are there. Finish it with "
-            "`kbench run`, or compare the views that both runs have: --common."
+            f"{side.path}: {counts.items_found} of {counts.items_expected} predictions are there. Finish it: "
+            f"`{side.finish}`, or compare the views that both runs have: --common."
         )
     if side.result.partial:
         reasons = ", ".join(side.result.partial_reasons) or "a part of the protocol"
@@ -159,7 +168,7 @@ def _check_whole(side: Side) -> None:
             side.path,
             f"partial ({reasons}), {counts.items_found} predictions",
             expected=f"the {counts.items_in_protocol} that the protocol asks for",
-            fix="Finish it with `kbench run`, or compare the views that both runs have: --common.",
+            fix="Predict the rest with `kbench run`, or compare the views that both runs have: --common.",
         )
 
 
@@ -209,8 +218,3 @@ def _share_masks(first: Side, second: Side) -> bool:
 def _same_cases(first: Side, second: Side) -> bool:
     one, other = ({row.case for row in side.rows} for side in (first, second))
     return one == other
-
-
-def _score_command(run: Run, convention: str) -> str:
-    option = "" if convention == run.record.convention else f" --convention {convention}"
-    return f"kbench score {run.path}{option}"
