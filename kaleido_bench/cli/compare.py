@@ -19,7 +19,7 @@ class ComparisonFormat(StrEnum):
     JSON = "json"
 
 
-First = Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder: the run that is judged.")]
+First = Annotated[Path, typer.Argument(metavar="RUN_A", help="The run that is judged: its folder, or a result file.")]
 Second = Annotated[Path, typer.Argument(metavar="RUN_B", help="Another run of its protocol, to judge it by.")]
 
 
@@ -44,7 +44,7 @@ def compare(
     """Is RUN_A better than RUN_B? Differences over the same views, intervals over scenes, a verdict for each.
 
     Views are paired; a scene counts once, however many views it has; the interval is Student's t over the scenes'
-    differences. Ends with 0 whatever the verdict.
+    differences. A result file has scenes and no views. Ends with 0 whatever the verdict.
     """
     from kaleido_bench.publish import comparison_formats
     from kaleido_bench.publish.comparison import Asked, build_comparison

@@ -10,9 +10,18 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
+from kaleido_bench.errors import BenchError
 from kaleido_bench.publish.tables import Section, choose_targets, note_counting, round_mean
 from kaleido_bench.score.intervals import Interval
-from kaleido_bench.score.paired import PairedMean, PairedRows, PairedView, compare_rows, list_views, pair_rows
+from kaleido_bench.score.paired import (
+    PairedMean,
+    PairedRows,
+    PairedView,
+    compare_means,
+    compare_rows,
+    list_views,
+    pair_rows,
+)
 from kaleido_bench.score.results import MetricRecord
 from kaleido_bench.score.sides import Shared, Side, name_sides
 from kaleido_bench.score.statistics import Targets
@@ -76,7 +85,7 @@ class Comparison(NamedTuple):
     """What there is to print.
 
     Args:
-        first, second: what the runs are called: by model, or by path where the model is the same.
+        first, second: what the runs are called: by model, or A and B where the model is the same.
         partial: less than the protocol is compared.
         left_out: a line on each metric that is not compared.
         notes: what a reader must know before quoting a number.
@@ -96,21 +105,24 @@ def build_comparison(first: Side, second: Side, shared: Shared, asked: Asked) ->
     """Compare two runs that were found to compare (`check_sides`).
 
     Raises:
-        BenchError: they have not the same views, or, if the common ones were asked for, none in common.
+        BenchError: they have not the same views or, if the common ones were asked for, none in common; views were asked
+            for, and a result without its rows has none.
     """
     names = [metric.name for metric in shared.metrics]
-    pairs = pair_rows(first.rows, second.rows, names, common=asked.common)
-    means = compare_rows(pairs.first, pairs.second, names, first.how, asked.level)
+    pairs = _pair(first, second, names, asked)
+    if pairs is None:
+        means = compare_means(first.means, second.means, names, first.how, asked.level)
+    else:
+        means = compare_rows(pairs.first, pairs.second, names, first.how, asked.level)
     partial = not (first.whole and second.whole)
     metrics = {metric.name: metric for metric in shared.metrics}
     sections = tuple(
         ComparedSection(
-            _build_head(first, pairs, targets, partial=partial),
-            tuple(
-                _build_row(first, pairs, mean, metrics[mean.metric], asked) for mean in means if mean.targets == targets
-            ),
+            _build_head(first, found, targets, partial=partial),
+            tuple(_build_row(first, pairs, mean, metrics[mean.metric], asked) for mean in found),
         )
         for targets in choose_targets(first.result, "both")
+        for found in [[mean for mean in means if mean.targets == targets]]
     )
     called = name_sides(first, second)
     return Comparison(
@@ -123,7 +135,7 @@ def build_comparison(first: Side, second: Side, shared: Shared, asked: Asked) ->
         notes=tuple(
             dict.fromkeys(
                 [
-                    *(_note_partial(first, pairs, called) if partial else []),
+                    *(_note_partial(first, pairs, called) if partial and pairs else []),
                     *_note_scenes(sections, asked.level),
                     *(_note_leaks(first) if len(sections) > 1 else []),
                     *shared.notes,
@@ -147,9 +159,21 @@ def judge(metric: str, interval: Interval | None, *, higher_is_better: bool) -> 
     return "better" if (lower > 0) == higher_is_better else "worse"
 
 
-def _build_head(side: Side, pairs: PairedRows, targets: Targets, *, partial: bool) -> Section:
+def _pair(first: Side, second: Side, metrics: Sequence[str], asked: Asked) -> PairedRows | None:
+    """The rows of the same views; None where a result has no rows: its scenes are all there is."""
+    if first.rows is not None and second.rows is not None:
+        return pair_rows(first.rows, second.rows, metrics, common=asked.common)
+    if asked.views:
+        alone = first if first.rows is None else second
+        raise BenchError(
+            "--views", f"{alone.path} has no views", expected="two run folders", fix="Leave it out, or try --by-scene."
+        )
+    return None
+
+
+def _build_head(side: Side, means: Sequence[PairedMean], targets: Targets, *, partial: bool) -> Section:
     protocol, convention = side.result.protocol, side.result.convention
-    counted = [row for row in pairs.first if targets == "as-published" or not row.target_is_reference]
+    views = {mean.references: mean.views + mean.left_out for mean in means}
     return Section(
         protocol=protocol.name,
         version=protocol.version,
@@ -158,15 +182,15 @@ def _build_head(side: Side, pairs: PairedRows, targets: Targets, *, partial: boo
         convention=convention.name,
         convention_hash=convention.hash,
         targets=targets,
-        scenes=len({row.scene for row in counted}),
-        target_views=len({(row.case, row.view) for row in counted}),
+        scenes=len({scene.scene for mean in means for scene in mean.scenes}),
+        target_views=sum(views.values()),
         columns=(),
         rows=(),
         notes=(),
     )
 
 
-def _build_row(side: Side, pairs: PairedRows, mean: PairedMean, metric: MetricRecord, asked: Asked) -> Compared:
+def _build_row(side: Side, pairs: PairedRows | None, mean: PairedMean, metric: MetricRecord, asked: Asked) -> Compared:
     sign = 1 if metric.higher_is_better else -1
     gains = [sign * scene.difference for scene in mean.scenes if scene.difference is not None]
     return Compared(
@@ -177,12 +201,14 @@ def _build_row(side: Side, pairs: PairedRows, mean: PairedMean, metric: MetricRe
         verdict=judge(mean.metric, mean.interval, higher_is_better=metric.higher_is_better),
         better=sum(gain > 0 for gain in gains),
         worse=sum(gain < 0 for gain in gains),
-        views=tuple(_rank_views(side, pairs, mean, sign, asked.views)) if asked.views else (),
+        views=tuple(_rank_views(side, pairs, mean, sign, asked.views)) if pairs else (),
     )
 
 
 def _rank_views(side: Side, pairs: PairedRows, mean: PairedMean, sign: int, count: int) -> list[RankedView]:
     """The `count` best views and the `count` worst, or all where these are no fewer."""
+    if not count:
+        return []
     found = [view for view in list_views(pairs.first, pairs.second, mean, side.how) if view.difference is not None]
     found.sort(key=lambda view: (-sign * (view.difference or 0.0), view.case, view.view))
     ranked = [RankedView(place, view) for place, view in enumerate(found, start=1)]

@@ -98,7 +98,10 @@ def write_legend(comparison: Comparison) -> list[str]:
     """What the columns mean, and what a reader must know."""
     verdicts = sum(row.verdict is not None for section in comparison.sections for row in section.rows)
     share = _percent(comparison.asked.level)
-    lines = [
+    names = comparison.first, comparison.second
+    models = {side.result.model.model for side in comparison.sides}
+    lines = [f"{name}: {side.path}" for name, side in zip(names, comparison.sides, strict=True) if len(models) == 1]
+    lines += [
         f"difference: {comparison.first} minus {comparison.second} over the same views; "
         f"scenes won: by {comparison.first}"
     ]

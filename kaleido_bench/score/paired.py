@@ -125,13 +125,27 @@ def compare_rows(
     for metric in metrics:
         rows = [[row for row in each if row.metric == metric] for each in (first, second)]
         perfect = _find_perfect([*rows[0], *rows[1]], metric, how.psnr)
-        kept = [[row for row in each if (row.case, row.view) not in perfect] for each in rows]
-        left, right = (_by_place(reduce_rows(each, [metric], how)) for each in kept)
-        for place in left:
-            if place in right:
-                out = {(row.case, row.view) for row in rows[0] if _place(row, how) == place[0]} & perfect
-                answer.append(_build_mean(left[place], right[place], how, level, len(out)))
+        kept = ([row for row in each if (row.case, row.view) not in perfect] for each in rows)
+        left, right = (reduce_rows(each, [metric], how) for each in kept)
+        for mean in compare_means(left, right, [metric], how, level):
+            out = {(row.case, row.view) for row in rows[0] if _place(row, how) == mean.references} & perfect
+            answer.append(mean._replace(left_out=len(out)))
     return answer
+
+
+def compare_means(first: Means, second: Means, metrics: Sequence[str], how: Reducing, level: float) -> list[PairedMean]:
+    """The differences of two reductions of the same views; the arguments are those of `compare_rows`.
+
+    Raises:
+        BenchError: a scene has more views in one than in the other.
+    """
+    left, right = _by_place(first), _by_place(second)
+    return [
+        _build_mean(left[place], right[place], how, level)
+        for metric in metrics
+        for place in left
+        if place[0] == metric and place in right
+    ]
 
 
 def list_views(first: Sequence[Row], second: Sequence[Row], mean: PairedMean, how: Reducing) -> list[PairedView]:
@@ -161,18 +175,18 @@ class _Side(NamedTuple):
     scenes: Mapping[str, SceneMean]
 
 
-def _by_place(means: Means) -> dict[tuple[str, Targets], _Side]:
-    return {
-        (mean.references, mean.targets): _Side(
-            mean,
-            {
-                scene.scene: scene
-                for scene in means.scenes
-                if (scene.references, scene.targets) == (mean.references, mean.targets)
-            },
-        )
-        for mean in means.protocol
-    }
+_Place = tuple[str, str, Targets]  # metric, references, targets
+
+
+def _by_place(means: Means) -> dict[_Place, _Side]:
+    scenes: dict[_Place, dict[str, SceneMean]] = {}
+    for scene in means.scenes:
+        scenes.setdefault((scene.metric, scene.references, scene.targets), {})[scene.scene] = scene
+    sides: dict[_Place, _Side] = {}
+    for mean in means.protocol:
+        place = mean.metric, mean.references, mean.targets
+        sides[place] = _Side(mean, scenes[place])
+    return sides
 
 
 def _place(row: Row, how: Reducing) -> str:
@@ -186,7 +200,8 @@ def _find_perfect(rows: Iterable[Row], metric: str, psnr: PsnrRule) -> set[tuple
     return {(row.case, row.view) for row in rows if math.isinf(row.value)}
 
 
-def _build_mean(left: _Side, right: _Side, how: Reducing, level: float, left_out: int) -> PairedMean:
+def _build_mean(left: _Side, right: _Side, how: Reducing, level: float) -> PairedMean:
+    _check_views(left, right)
     scenes = tuple(_build_scene(scene, right.scenes[name]) for name, scene in left.scenes.items())
     difference = _subtract(left.mean.mean, right.mean.mean)
     interval = None if difference is None else build_interval(difference, _spread(left, right, scenes, how), level)
@@ -200,8 +215,20 @@ def _build_mean(left: _Side, right: _Side, how: Reducing, level: float, left_out
         interval=interval,
         views=left.mean.views,
         scenes=scenes,
-        left_out=left_out,
+        left_out=0,
     )
+
+
+def _check_views(left: _Side, right: _Side) -> None:
+    one, other = ({name: scene.views for name, scene in side.scenes.items()} for side in (left, right))
+    for name in sorted(one.keys() | other.keys()):
+        if one.get(name) != other.get(name):
+            raise BenchError(
+                f"{left.mean.metric} of {name}",
+                f"{one.get(name, 0)} views in the first and {other.get(name, 0)} in the second",
+                expected="the same views",
+                fix="Name two run folders, whose rows say which they are.",
+            )
 
 
 def _build_scene(left: SceneMean, right: SceneMean) -> PairedScene:

@@ -9,39 +9,49 @@ from kaleido_bench.conventions import FOREGROUND_METRICS, fill_unset, load_conve
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.predictions import load_run_protocol, name_finish, open_run
 from kaleido_bench.protocol import LoadedProtocol
-from kaleido_bench.score.building import build_reducing, keep_counted
+from kaleido_bench.score.building import build_reducing, describe_reducing, keep_counted
 from kaleido_bench.score.checking import load_checked_result
 from kaleido_bench.score.results import (
     ConventionReference,
     MetricRecord,
     ProtocolReference,
     Result,
+    load_result,
     result_path,
     score_command,
 )
 from kaleido_bench.score.rows import Row, read_rows
-from kaleido_bench.score.statistics import Reducing
+from kaleido_bench.score.statistics import Mean, Means, Reducing, SceneMean
 
 HASH_LENGTH = 12
 """Hexadecimal digits of a hash in a message."""
 
 
 class Side(NamedTuple):
-    """One run under one convention.
+    """One run under one convention, or a result whose run is elsewhere.
 
     Args:
         path: as it was named.
-        rows: those that count: of an oracle sweep over scales the ones at the chosen scales.
-        how: how they become means.
+        rows: those that count: of an oracle sweep over scales the ones at the chosen scales. None of a result alone.
+        how: how rows become means.
+        loaded: the protocol. None of a result alone.
         finish: the command that finishes its predictions.
     """
 
     path: Path
-    loaded: LoadedProtocol
     result: Result
-    rows: list[Row]
+    rows: list[Row] | None
     how: Reducing
+    loaded: LoadedProtocol | None = None
     finish: str = "kbench run"
+
+    @property
+    def means(self) -> Means:
+        """As the result has them."""
+        return Means(
+            [Mean(m.references, m.metric, m.targets, m.mean, m.views, m.scenes) for m in self.result.means],
+            [SceneMean(m.scene, m.references, m.metric, m.targets, m.mean, m.views) for m in self.result.scenes],
+        )
 
     @property
     def whole(self) -> bool:
@@ -67,12 +77,15 @@ def load_side(path: Path, convention: str | None = None) -> Side:
     """A run's result and rows; the result is made again from the rows first, so that an edited one is refused.
 
     Args:
-        convention: by name; None is the protocol's.
+        path: a run folder, or a result file of a run that is not here, which is taken at its word.
+        convention: by name; None is the protocol's. Of a result file it is the result's own.
 
     Raises:
         BenchError: it is no run, there is no such convention, or its result is not what its rows say.
         IncompleteError: it has not been scored.
     """
+    if path.is_file():
+        return _load_result_side(path)
     run = open_run(path)
     name = convention or run.record.convention
     recipe = load_convention(name, where="--convention") if convention else load_convention(name)
@@ -81,13 +94,20 @@ def load_side(path: Path, convention: str | None = None) -> Side:
     result = load_checked_result(run, name)
     loaded = load_run_protocol(run)
     rows = keep_counted(loaded, read_rows(run.scores(name)))
-    return Side(path, loaded, result, list(rows), build_reducing(loaded, fill_unset(recipe)), name_finish(run))
+    how = build_reducing(loaded, fill_unset(recipe))
+    return Side(path, result, list(rows), how, loaded, name_finish(run))
+
+
+def _load_result_side(path: Path) -> Side:
+    result = load_result(path)
+    how = describe_reducing({}, result.protocol.reference_labels, fill_unset(load_convention(result.convention.name)))
+    return Side(path, result, None, how)
 
 
 def name_sides(first: Side, second: Side) -> tuple[str, str]:
-    """What two runs are called beside each other: by model or, where that is the same, by path."""
+    """What two runs are called beside each other: by model or, where that is the same, A and B."""
     models = first.result.model.model, second.result.model.model
-    return models if models[0] != models[1] else (str(first.path), str(second.path))
+    return models if models[0] != models[1] else ("A", "B")
 
 
 def check_sides(first: Side, second: Side, *, common: bool) -> Shared:
@@ -109,8 +129,9 @@ def check_sides(first: Side, second: Side, *, common: bool) -> Shared:
         if same.first != same.second:
             found, expected = f"{same.what} {same.second}", f"{same.first}, as {first.path} has"
             raise BenchError(second.path, found, expected=expected, fix=same.fix)
-    for side in () if common else (first, second):
-        _check_whole(side)
+    for side in (first, second):
+        if not common or side.rows is None:
+            _check_whole(side)
     known = _check_truth(first, second)
     pairs = list(zip(first.result.metrics, second.result.metrics, strict=True))
     reasons = {one.name: _find_reason(one, other, first, second) for one, other in pairs}
@@ -122,8 +143,10 @@ def check_sides(first: Side, second: Side, *, common: bool) -> Shared:
             expected=f"one that {first.path} has too",
             fix="Score both with the same weights: `kbench score`.",
         )
-    notes = () if known else ("the protocol froze no ground truth: that both were scored against one is not known",)
-    return Shared(metrics, tuple(f"{name}: {reason}" for name, reason in reasons.items() if reason), notes)
+    alone = [side for side in (first, second) if side.rows is None]
+    notes = [f"{side.path}: a result without its rows, taken at its word" for side in alone]
+    notes += [] if known else ["the protocol froze no ground truth: that both were scored against one is not known"]
+    return Shared(metrics, tuple(f"{name}: {reason}" for name, reason in reasons.items() if reason), tuple(notes))
 
 
 class _Identity(NamedTuple):
@@ -144,7 +167,12 @@ def _list_identities(first: Result, second: Result) -> list[_Identity]:
             _identify(second.protocol),
             "Name two runs of one protocol and version.",
         ),
-        _Identity("convention", _identify(first.convention), _identify(second.convention), again),
+        _Identity(
+            "convention",
+            _identify(first.convention),
+            _identify(second.convention),
+            again if first.convention.name == second.convention.name else "Compare under one: --convention.",
+        ),
         _Identity("scorer version", str(first.scorer_version), str(second.scorer_version), again),
     ]
 
@@ -186,6 +214,8 @@ def _check_truth(first: Side, second: Side) -> bool:
                 fix="Score both again with one --data: `kbench score`.",
             )
         return True
+    if first.loaded is None:
+        return False
     index = first.loaded.index
     return all(index.pin(case.scene, view).image for case in index.cases for view in case.targets)
 
@@ -211,10 +241,14 @@ def _share_masks(first: Side, second: Side) -> bool:
     """Whether the masks are known to be the same files: as `_check_truth` knows it of images."""
     if first.result.masks_sha256 == second.result.masks_sha256 or _same_cases(first, second):
         return first.result.masks_sha256 == second.result.masks_sha256
+    if first.loaded is None:
+        return False
     index = first.loaded.index
     return all(index.pin(case.scene, view).mask for case in index.cases for view in case.targets)
 
 
 def _same_cases(first: Side, second: Side) -> bool:
-    one, other = ({row.case for row in side.rows} for side in (first, second))
+    if first.rows is None or second.rows is None:
+        return first.whole and second.whole
+    one, other = ({row.case for row in rows} for rows in (first.rows, second.rows))
     return one == other

@@ -114,7 +114,12 @@ def test_another_protocol_is_refused(runs: Path, kbench: Kbench, tmp_path: Path)
 
 def test_a_partial_run_is_compared_when_asked_for(runs: Path, kbench: Kbench, tiny: Path) -> None:
     part = predict_part(kbench, tiny, "--scenes", "bow")
-    refused(kbench("compare", part, runs / "mean"), 2, "partial (--scenes bow), 2 predictions; expected the 4 that", "--common")
+    refused(
+        kbench("compare", part, runs / "mean"),
+        2,
+        "partial (--scenes bow), 2 predictions; expected the 4 that",
+        "--common",
+    )
     ended = kbench("compare", part, runs / "mean", "--common")
     assert ended.code == 0
     for words in ("partial: over 4 of the protocol's 8 target views", "mean has 4 more", "1 scene: no interval"):
@@ -134,6 +139,33 @@ def test_an_interrupted_run_is_compared_when_asked_for(runs: Path, kbench: Kbenc
 def test_what_is_not_scored_is_incomplete(runs: Path, kbench: Kbench, tiny: Path) -> None:
     part = predict_part(kbench, tiny, command="predict")
     refused(kbench("compare", runs / "mean", part), 1, "no result under kbench-v1 yet", f"kbench score {part}")
+
+
+def test_a_result_file_is_compared_by_its_scenes(runs: Path, kbench: Kbench, tiny: Path) -> None:
+    shutil.copy(runs / "mean/result.json", tiny / "mean.json")
+    found, whole = (
+        json.loads(kbench("compare", runs / "nearest", other, "--json", "--by-scene").out)
+        for other in (tiny / "mean.json", runs / "mean")
+    )
+    assert found["differences"] == whole["differences"] and "taken at its word" in found["notes"][-1]
+    refused(kbench("compare", runs / "nearest", tiny / "mean.json", "--views", 1), 2, "mean.json has no views")
+    part = predict_part(kbench, tiny, "--scenes", "bow") / "result.json"
+    refused(kbench("compare", part, runs / "mean", "--common"), 2, "partial (--scenes bow)")
+    (tiny / "mean.json").write_text("{}")
+    refused(kbench("compare", runs / "nearest", tiny / "mean.json"), 2, "mean.json:1", "is missing")
+
+
+def test_runs_of_one_model_are_told_apart(runs: Path, kbench: Kbench, tiny: Path) -> None:
+    other = predict_part(kbench, tiny)
+    text = kbench("compare", runs / "nearest", other).out
+    for part in (
+        "A is",
+        f"\nA: {runs / 'nearest'}\nB: {other}\n",
+        "difference: A minus B",
+        "hold the same predictions",
+    ):
+        assert part in text
+    assert json.loads(kbench("compare", runs / "nearest", other, "--json").out)["second"]["run"] == str(other)
 
 
 def test_nothing_heavy_is_imported(runs: Path) -> None:

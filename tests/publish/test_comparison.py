@@ -39,7 +39,7 @@ SHARED = Shared(
 
 def make_side(model: str, rows: Sequence[Row], **fields: Any) -> Side:
     result = make_result(model, {}, labels=("1", "3"), **{"predictions_sha256": sha256_hex(model.encode()), **fields})
-    return Side(Path("runs") / model, None, result, list(rows), HOW)  # type: ignore[arg-type]
+    return Side(Path("runs") / model, result, list(rows), HOW)
 
 
 def compare(first: Sequence[Row], second: Sequence[Row], asked: Asked = Asked(), **fields: Any) -> Comparison:

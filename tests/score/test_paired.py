@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from kaleido_bench.errors import BenchError
-from kaleido_bench.score.paired import PairedMean, compare_rows, list_views, pair_rows
+from kaleido_bench.score.paired import PairedMean, compare_means, compare_rows, list_views, pair_rows
 from kaleido_bench.score.rows import Row
 from kaleido_bench.score.statistics import PsnrRule, Reducing, reduce_rows
 from tests.score.drawn import HOW, METRICS, SCENES, draw_rows
@@ -75,6 +75,19 @@ def test_where_views_count_alike_the_error_is_the_jackknifes(pooled: bool) -> No
             without.append(left - right)
         error = math.sqrt(5 / 6 * sum((value - np.mean(without)) ** 2 for value in without))
         assert found.interval is not None and found.interval.error == pytest.approx(error, rel=1e-6)
+
+
+def test_the_means_alone_say_the_same() -> None:
+    rows = draw_rows(1), draw_rows(2)
+    one, other = (reduce_rows(each, METRICS, HOW) for each in rows)
+    assert compare_means(one, other, METRICS, HOW, 0.95) == compare(*rows)
+    assert [mean.metric for mean in compare_means(one, other, METRICS[1:], HOW, 0.95)] == ["lpips-alex"] * 4
+
+
+def test_means_over_other_views_are_refused() -> None:
+    rows = draw_rows(1), draw_rows(2, views=(3, 4, 4, 2, 3, 6))
+    with pytest.raises(BenchError, match=r"psnr of c: 5 views in the first and 4 in the second"):
+        compare_means(*(reduce_rows(each, METRICS, HOW) for each in rows), METRICS, HOW, 0.95)
 
 
 def test_where_all_scenes_have_one_size_both_reductions_agree() -> None:

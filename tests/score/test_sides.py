@@ -52,9 +52,9 @@ def test_two_runs_of_one_protocol_share_their_metrics(sides: tuple[Side, Side]) 
     assert all(side.whole for side in sides)
 
 
-def test_runs_of_one_model_are_called_by_their_paths(sides: tuple[Side, Side]) -> None:
+def test_runs_of_one_model_have_letters(sides: tuple[Side, Side]) -> None:
     first, second = sides
-    assert name_sides(first, second) == (str(first.path), str(second.path))
+    assert name_sides(first, second) == ("A", "B")
     assert name_sides(first, change_part(second, "model", model="other")) == ("noise", "other")
 
 
@@ -158,6 +158,19 @@ def test_what_is_not_scored_says_how_to_score_it(desk: Desk) -> None:
     with pytest.raises(IncompleteError) as caught:
         load_side(desk.run.path, "3dgs")
     assert f"`kbench score {desk.run.path} --convention 3dgs`" in str(caught.value)
+
+
+def test_a_result_file_is_whole_or_refused(desk: Desk, sides: tuple[Side, Side]) -> None:
+    alone = load_side(desk.run.path / "result.json")
+    assert alone.rows is None and alone.means.protocol and alone.whole
+    shared = check_sides(sides[1], alone, common=True)
+    assert [each.name for each in shared.metrics] == ["psnr", "ssim"]
+    assert shared.notes == (f"{alone.path}: a result without its rows, taken at its word",)
+    part = change(alone, partial=True, partial_reasons=("--limit 3",))
+    with pytest.raises(BenchError, match=r"partial \(--limit 3\)"):
+        check_sides(sides[1], part, common=True)
+    with pytest.raises(BenchError, match=r"convention seva \(111111111111\).*Compare under one: --convention"):
+        check_sides(sides[1], change_part(alone, "convention", name="seva", hash="1" * 64), common=False)
 
 
 def test_an_edited_result_is_refused(desk: Desk, tmp_path: Path) -> None:
