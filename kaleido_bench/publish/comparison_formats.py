@@ -17,6 +17,9 @@ from kaleido_bench.score.sides import Side
 COMPARISON_VERSION = 1
 """Of the JSON form."""
 
+INTERVAL_DIGITS = 9
+"""Decimals in JSON: finer than what is scored, coarser than what the tangents of two machines differ by."""
+
 _GAP = "   "
 _LEFT = ("metric", "scene", "case", "view")
 
@@ -56,7 +59,7 @@ def render_markdown(comparison: Comparison) -> str:
 
 
 def render_json(comparison: Comparison) -> str:
-    """The comparison as one JSON document, its numbers in full."""
+    """The comparison as one JSON document, its means in full."""
     protocol, convention = comparison.sides[0].result.protocol, comparison.sides[0].result.convention
     document = {
         "schema_version": COMPARISON_VERSION,
@@ -205,7 +208,7 @@ def _describe_row(comparison: Comparison, row: Compared) -> dict[str, object]:
         "first": _finite(mean.first),
         "second": _finite(mean.second),
         "difference": _finite(mean.difference),
-        "interval": None if interval is None else interval._asdict(),
+        "interval": None if interval is None else _plain(interval._asdict(), INTERVAL_DIGITS),
         "verdict": row.verdict,
         "scenes": len(mean.scenes),
         "scenes_better": row.better,
@@ -219,8 +222,12 @@ def _describe_row(comparison: Comparison, row: Compared) -> dict[str, object]:
     return document
 
 
-def _plain(fields: dict[str, object]) -> dict[str, object]:
-    return {key: _finite(value) if isinstance(value, float) else value for key, value in fields.items()}
+def _plain(fields: dict[str, object], digits: int | None = None) -> dict[str, object]:
+    """Fields as JSON has them, floats rounded where `digits` says so."""
+    return {
+        key: _finite(value if digits is None else round(value, digits)) if isinstance(value, float) else value
+        for key, value in fields.items()
+    }
 
 
 def _finite(value: float | None) -> float | str | None:

@@ -10,7 +10,8 @@ views often have 2 to 20 scenes, where the percentile bootstrap is too narrow (T
 
 Measured (`tests/score/test_intervals.py`): of 95 % intervals over 2 to 20 normal scenes 95 % hold the truth; of the
 percentile bootstrap's 50 % over 2 scenes, 75 % over 3, 86 % over 6. Of 6 scenes whose differences are exponential, a
-strong skew, 89 % of ours do.
+strong skew, 89 % of ours do. On real/objects-few (6 scenes, 44 views a reference count; kaleido@tiny against nearest)
+an interval that takes views to be independent is 3.0 to 3.7 times narrower, by metric and references.
 """
 
 from __future__ import annotations
