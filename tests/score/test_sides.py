@@ -12,6 +12,7 @@ from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import Deviations
 from kaleido_bench.predictions import create_run, write_prediction
 from kaleido_bench.records import sha256_hex
+from kaleido_bench.score.paired import compare_rows
 from kaleido_bench.score.results import MetricRecord, write_result
 from kaleido_bench.score.sides import Side, check_sides, load_side, name_sides
 from tests.predict.tiny import write_data
@@ -152,6 +153,17 @@ def test_the_truth_of_other_cases_is_known_where_it_is_frozen(tmp_path: Path, fr
     write_result(part, other.result(deviations=Deviations(scenes=("arc",))))
     notes = check_sides(load_side(desk.run.path), load_side(part.path), common=True).notes
     assert bool(notes) is not frozen
+
+
+def test_of_a_sweep_over_scales_the_chosen_ones_count(tmp_path: Path) -> None:
+    desk = set_up(tmp_path, cameras="{policy: scale-sweep, scales: [0.5, 1.0, 2.0]}")
+    write_result(desk.run, desk.result())
+    side = load_side(desk.run.path)
+    assert side.rows is not None
+    means = compare_rows(side.rows, side.rows, ["psnr", "ssim"], side.how, 0.95)
+    assert [(mean.metric, mean.references, mean.targets, mean.first) for mean in means] == [
+        (mean.metric, mean.references, mean.targets, mean.mean) for mean in side.result.means
+    ]
 
 
 def test_what_is_not_scored_says_how_to_score_it(desk: Desk) -> None:
