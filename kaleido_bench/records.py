@@ -25,6 +25,9 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SafePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*$", max_length=200)]
 """A relative path with `/` between its parts, safe on any file system once `refuse_dots` has looked at it too."""
 
+RESTORE = "Restore or rewrite it."
+"""What to do with a file that is broken and that nothing makes again."""
+
 LINE_LOOKUP_LIMIT = 2_000_000
 """Bytes. Finding the line of an error in a larger JSON file would take longer than a reader waits."""
 
@@ -113,9 +116,9 @@ def load_yaml_record(path: Path, model: type[RecordT], *, what: str, fix: str) -
     return parse_yaml_record(_decode(read_bytes(path, what=what, fix=fix), str(path)), model, where=str(path))
 
 
-def load_json_record(path: Path, model: type[RecordT], *, what: str, fix: str) -> RecordT:
-    """Reads one JSON file as a record; raises the errors of `load_yaml_record`."""
-    return parse_json_record(read_bytes(path, what=what, fix=fix), model, where=str(path))
+def load_json_record(path: Path, model: type[RecordT], *, what: str, fix: str, broken: str = RESTORE) -> RecordT:
+    """Reads one JSON file as a record; raises the errors of `load_yaml_record`. `broken`: what to do when it is cut."""
+    return parse_json_record(read_bytes(path, what=what, fix=fix), model, where=str(path), broken=broken)
 
 
 def parse_yaml_record(text: str, model: type[RecordT], *, where: str) -> RecordT:
@@ -133,9 +136,9 @@ def parse_yaml_record(text: str, model: type[RecordT], *, where: str) -> RecordT
         raise _report(error, model, parsed, where) from None
 
 
-def parse_json_record(data: bytes, model: type[RecordT], *, where: str) -> RecordT:
-    """Parses JSON as a record; `where` stands for the file in errors."""
-    value = _read_json(data, where)
+def parse_json_record(data: bytes, model: type[RecordT], *, where: str, broken: str = RESTORE) -> RecordT:
+    """Parses JSON as a record; `where` stands for the file in errors, `broken` is what to do when it is no JSON."""
+    value = _read_json(data, where, broken)
     try:
         return model.model_validate_json(data, strict=True)
     except ValidationError as error:
@@ -155,7 +158,7 @@ def _decode(data: bytes, where: str) -> str:
         ) from None
 
 
-def _read_json(data: bytes, where: str) -> JsonValue:
+def _read_json(data: bytes, where: str, broken: str) -> JsonValue:
     """Reads JSON and refuses what pydantic's parser would let pass: a key written twice."""
 
     def refuse_repeated(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
@@ -169,7 +172,7 @@ def _read_json(data: bytes, where: str) -> JsonValue:
         return json.loads(_decode(data, where), object_pairs_hook=refuse_repeated)
     except json.JSONDecodeError as error:
         raise BenchError(
-            f"{where}:{error.lineno}", f"not JSON ({error.msg})", expected="a JSON object", fix="Restore or rewrite it."
+            f"{where}:{error.lineno}", f"not JSON ({error.msg})", expected="a JSON object", fix=broken
         ) from None
 
 

@@ -8,6 +8,7 @@ import typer
 
 from kaleido_bench import __version__
 from kaleido_bench.cli import (
+    compare,
     doctor,
     import_split,
     lint,
@@ -40,6 +41,7 @@ def build_app() -> typer.Typer:
     app.command("predict")(ends_cleanly(predict.predict))
     app.command("score")(ends_cleanly(score.score))
     app.command("table")(ends_cleanly(table.table))
+    app.command("compare")(ends_cleanly(compare.compare))
     app.command("list")(ends_cleanly(listing.list_things))
     app.command("show")(ends_cleanly(show.show))
     app.command("lint")(ends_cleanly(lint.lint))

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kaleido_bench.cli.console import LateProgress, say
+from kaleido_bench.cli.lacking import check_predicted
 from kaleido_bench.cli.pairs import Failure, go_on
 from kaleido_bench.conventions import Convention
-from kaleido_bench.errors import IncompleteError
 from kaleido_bench.items import Deviations, plan_items
 from kaleido_bench.predict.execution.devices import resolve_device
 from kaleido_bench.predictions import Run
@@ -130,11 +130,5 @@ def report_scores(outcomes: Sequence[ScoreOutcome]) -> None:
 
 def check_complete(outcome: ScoreOutcome | None) -> None:
     """Raises IncompleteError when predictions are missing; the result without means is written all the same."""
-    if outcome is None:
-        return
-    counts = outcome.result.counts
-    if not outcome.result.complete:
-        raise IncompleteError(
-            f"{outcome.run.path}: {counts.items_found} of {counts.items_expected} predictions are there, so the result "
-            f"has no mean; missing {', '.join(outcome.result.missing_items[:3])}. Finish it with `kbench run`."
-        )
+    if outcome is not None:
+        check_predicted(outcome.run, outcome.result)

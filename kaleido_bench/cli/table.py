@@ -23,17 +23,22 @@ def table(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Results as a table. Ranked after rounding, ties marked; ends with 1 when a run has no result.
+    """Results as a table. Ranked after rounding, ties marked; ends with 1 when a run has no result or no mean.
 
     Each result is made again from its rows first: one that was edited is refused.
     """
+    from kaleido_bench.cli.console import say
     from kaleido_bench.cli.folders import find_all_runs
+    from kaleido_bench.cli.lacking import check_predicted, count_unscored
     from kaleido_bench.cli.pairs import Failure, finish, go_on
+    from kaleido_bench.conventions import load_convention
     from kaleido_bench.predictions import open_run
     from kaleido_bench.score.checking import load_checked_result
     from kaleido_bench.score.efficiency import Efficiency, load_run_efficiency
-    from kaleido_bench.score.results import Result, result_path
+    from kaleido_bench.score.results import Result, result_path, score_command
 
+    if convention is not None:
+        load_convention(convention, where="--convention")
     failures: list[Failure] = []
     results: list[Result] = []
     efficiencies: list[Efficiency] = []
@@ -42,9 +47,14 @@ def table(
             opened = open_run(folder)
             name = convention or opened.record.convention
             if not result_path(opened, name).is_file():
-                raise IncompleteError(f"{folder}: no result yet. Make it with `kbench score`.")
+                raise IncompleteError(
+                    f"{folder}: no result under {name} yet. Make it: `{score_command(opened, name)}`."
+                )
             results.append(load_checked_result(opened, name))
             efficiencies += [load_run_efficiency(opened)] if efficiency else []
+            if unscored := count_unscored(opened, results[-1]):
+                say(f"{folder}: {unscored} more predictions are there: `{score_command(opened, name)}` counts them")
+            check_predicted(opened, results[-1])
     if results:
         print_table(results, Format.JSON if json else form, samples=samples, efficiencies=efficiencies)
-    finish(failures, len(results))
+    finish(failures, sum(result.complete for result in results))

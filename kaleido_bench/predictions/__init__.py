@@ -29,6 +29,7 @@ from kaleido_bench.predictions.runs import (
     create_run,
     find_runs,
     load_run_protocol,
+    name_finish,
     open_run,
     run_folder,
 )
@@ -51,6 +52,7 @@ __all__ = [
     "load_prediction",
     "load_prediction_record",
     "load_run_protocol",
+    "name_finish",
     "open_run",
     "run_folder",
     "unexpected_items",

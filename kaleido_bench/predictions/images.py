@@ -106,4 +106,5 @@ def load_predicted_view(
 def load_prediction_record(run: Run, item: WorkItem) -> PredictionRecord:
     """The case.json of one prediction; raises `BenchError` when it is missing or not one."""
     path = run.item_folder(item) / "case.json"
-    return load_json_record(path, PredictionRecord, what="the manifest of a prediction", fix="Predict it again.")
+    again = "Predict it again: `kbench run` replaces a prediction that is not whole."
+    return load_json_record(path, PredictionRecord, what="the manifest of a prediction", fix=again, broken=again)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -132,6 +133,11 @@ def append_session(run: Run, session: Session) -> Run:
     return Run(run.path, record)
 
 
+def name_finish(run: Run) -> str:
+    """The command that finishes its predictions: the last that made some, since the same call makes what is missing."""
+    return shlex.join(run.record.sessions[-1].command) if run.record.sessions else "kbench run"
+
+
 def find_runs(out: Path) -> list[Path]:
     """The run folders below a folder, sorted. A link back to a folder above is not followed."""
     return _find_runs(out, frozenset())
@@ -166,14 +172,15 @@ def load_run_protocol(run: Run) -> LoadedProtocol:
         BenchError: the copy is missing or is not the protocol whose hash run.json has.
     """
     where = run.path / "protocol.json"
-    stored = load_json_record(where, _StoredProtocol, what="the run's copy of its protocol", fix="Restore it.")
+    again = "`kbench run` writes it again."
+    stored = load_json_record(where, _StoredProtocol, what="the run's copy of its protocol", fix=again, broken=again)
     loaded = build_protocol(stored.protocol, stored.index, path=None)
     if loaded.hash != run.record.protocol_hash:
         raise BenchError(
             where,
             f"protocol hash {loaded.hash}",
             expected=f"{run.record.protocol_hash}, as run.json says",
-            fix="Restore it, or score with the protocol file itself.",
+            fix=again,
         )
     return loaded
 

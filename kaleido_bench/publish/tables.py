@@ -128,12 +128,13 @@ def build_table(
                 efficiency=tuple(build_efficiency_rows(group, efficiencies)) if place == 0 else ()
             )
             for group in groups.values()
-            for place, counted in enumerate(_choose_targets(group[0], targets))
+            for place, counted in enumerate(choose_targets(group[0], targets))
         )
     )
 
 
-def _choose_targets(result: Result, targets: Targets | Literal["both"] | None) -> tuple[Targets, ...]:
+def choose_targets(result: Result, targets: Targets | Literal["both"] | None) -> tuple[Targets, ...]:
+    """The sets of targets that are shown of a result, a section for each; `targets` is as in `build_table`."""
     if targets == "both":
         leaks = result.protocol.targets == "as-published" and result.protocol.leaked_targets > 0
         return ("as-published", "strict-novel") if leaks else (result.protocol.targets,)
@@ -299,20 +300,30 @@ def _write_notes(
     for result in results:
         model = result.model.model
         if result.partial:
-            notes.append(f"{model}: partial and not ranked ({', '.join(_describe_partial(result))})")
-        if result.samples > 1:
-            notes.append(f"{model}: mean over {result.samples} samples a case")
-            if result.sample_means and not any(mean.spread for mean in result.sample_means):
-                notes.append(f"{model}: its samples are all alike")
-        elif result.deterministic:
-            notes.append(f"{model}: deterministic, one sample counted")
-        elif several:
+            counts = result.counts
+            extent = f": {counts.views_found} of {counts.views_in_protocol} target views"
+            less = extent if counts.views_found < counts.views_in_protocol else ""
+            notes.append(f"{model}: partial and not ranked ({', '.join(_describe_partial(result))}{less})")
+        if several and result.samples == 1 and not result.deterministic:
             notes.append(f"{model}: one sample a case, so neither a best nor a spread")
-        if result.scale_sweep is not None:
-            scales = ", ".join(f"{scale:g}" for scale in result.scale_sweep.scales)
-            notes.append(f"{model}: oracle, the scale of each case chosen among {scales} with the ground truth")
-        if result.psnr_views_at_cap:
-            notes.append(f"{model}: {result.psnr_views_at_cap} views at the PSNR cap of {result.psnr_cap:g} dB")
-        if result.psnr_views_excluded:
-            notes.append(f"{model}: {result.psnr_views_excluded} views with an infinite PSNR are not in its mean")
+        notes += note_counting(result, model)
+    return notes
+
+
+def note_counting(result: Result, model: str) -> list[str]:
+    """What a model's numbers count: several samples or one of many, an oracle, views at a cap or left out."""
+    notes: list[str] = []
+    if result.samples > 1:
+        notes.append(f"{model}: mean over {result.samples} samples a case")
+        if result.sample_means and not any(mean.spread for mean in result.sample_means):
+            notes.append(f"{model}: its samples are all alike")
+    elif result.deterministic:
+        notes.append(f"{model}: deterministic, one sample counted")
+    if result.scale_sweep is not None:
+        scales = ", ".join(f"{scale:g}" for scale in result.scale_sweep.scales)
+        notes.append(f"{model}: oracle, the scale of each case chosen among {scales} with the ground truth")
+    if result.psnr_views_at_cap:
+        notes.append(f"{model}: {result.psnr_views_at_cap} views at the PSNR cap of {result.psnr_cap:g} dB")
+    if result.psnr_views_excluded:
+        notes.append(f"{model}: {result.psnr_views_excluded} views with an infinite PSNR are not in its mean")
     return notes

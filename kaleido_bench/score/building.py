@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kaleido_bench.conventions import CapInfinite, Convention, ExcludeInfinite, fill_unset, list_caveats
@@ -122,10 +122,16 @@ def reduce_scores(
 
 def build_reducing(loaded: LoadedProtocol, convention: Convention) -> Reducing:
     """How the rows of a protocol are reduced under a convention with nothing unset."""
+    label_of = {case.id: loaded.reference_label(case) for case in loaded.cases}
+    return describe_reducing(label_of, loaded.reference_labels, convention)
+
+
+def describe_reducing(label_of: Mapping[str, str], labels: Sequence[str], convention: Convention) -> Reducing:
+    """The same of cases that are named here, each with its place on the reference axis."""
     policy = convention.infinite_psnr
     return Reducing(
-        label_of={case.id: loaded.reference_label(case) for case in loaded.cases},
-        labels=loaded.reference_labels,
+        label_of=label_of,
+        labels=labels,
         reduction=convention.reduction or "view>scene>protocol",
         psnr=PsnrRule(
             pooled=convention.psnr.aggregation == "pooled",
@@ -133,6 +139,11 @@ def build_reducing(loaded: LoadedProtocol, convention: Convention) -> Reducing:
             exclude_infinite=isinstance(policy, ExcludeInfinite),
         ),
     )
+
+
+def keep_counted(loaded: LoadedProtocol, rows: Sequence[Row]) -> Sequence[Row]:
+    """The rows that count: all, but under an oracle sweep only those at the scale chosen for their case."""
+    return _apply_sweep(loaded, rows)[0]
 
 
 def _apply_sweep(loaded: LoadedProtocol, rows: Sequence[Row]) -> tuple[Sequence[Row], ScaleSweep | None]:

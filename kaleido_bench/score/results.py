@@ -205,6 +205,12 @@ def result_path(run: Run, convention: str) -> Path:
     return run.result if convention == run.record.convention else run.scores(convention).with_suffix(".json")
 
 
+def score_command(run: Run, convention: str) -> str:
+    """The command that makes that result."""
+    option = "" if convention == run.record.convention else f" --convention {convention}"
+    return f"kbench score {run.path}{option}"
+
+
 def write_result(run: Run, result: Result) -> bool:
     """Write a result into its run, atomically, unless the same is there. Gives whether it wrote."""
     return update_bytes_atomic(result_path(run, result.convention.name), render_result(result))
@@ -234,7 +240,7 @@ def load_result(path: Path) -> Result:
             expected=f"schema version {RESULT_VERSION}",
             fix="Upgrade kaleido-bench, or score the run again with this version: `kbench score`.",
         )
-    return parse_json_record(data, Result, where=str(path))
+    return parse_json_record(data, Result, where=str(path), broken="Make it again: `kbench score`.")
 
 
 def _peek_version(data: bytes) -> object:

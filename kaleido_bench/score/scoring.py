@@ -23,7 +23,14 @@ from kaleido_bench.cases import Case
 from kaleido_bench.conventions import Convention, fill_unset
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import Deviations, WorkItem, select_items
-from kaleido_bench.predictions import Run, check_manifest, check_prediction, load_prediction, unexpected_items
+from kaleido_bench.predictions import (
+    Run,
+    check_manifest,
+    check_prediction,
+    load_prediction,
+    name_finish,
+    unexpected_items,
+)
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
 from kaleido_bench.score.masks import needs_masks
@@ -198,7 +205,7 @@ def rescore_run(
     found = [(*pair, record) for pair in sized if (record := check_manifest(run, *pair))]
     if len(found) < len(selected):
         raise IncompleteError(
-            f"{run.path}: {len(found)} of {len(selected)} predictions are there. Finish it with `kbench run`."
+            f"{run.path}: {len(found)} of {len(selected)} predictions are there. Finish it: `{name_finish(run)}`."
         )
     rows: list[list[Row]] = [[] for _ in scorers]
     done = 0
