@@ -2,6 +2,7 @@
 
     python benchmarks/training_curves.py LOG --out FILE.png
     python benchmarks/training_curves.py LOG --out FILE.png --nearest RESULT --judged CHECKPOINT RESULT [--judged ...]
+    python benchmarks/training_curves.py LOG LOG --out FILE.png     # a run, and the one that began with its weights
 
 LOG is what the trainer prints (one JSON document a line). A RESULT is a `result.json` of `kbench run`, all on one
 protocol: PSNR over `nearest` from --references views, by the FLOPs on the checkpoint's card.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -23,7 +25,8 @@ WINDOW = 9  # logged steps, of which the median is drawn
 
 
 class Logged(NamedTuple):
-    flops: float  # of the model, since the run began
+    run: int  # of several that went on from each other
+    flops: float  # of the model, since the first of them began
     size: int  # of the images, pixels
     loss: float
     rate: float
@@ -35,21 +38,30 @@ class Judged(NamedTuple):
     psnr: float
 
 
-def read_log(text: str) -> list[Logged]:
-    """The steps a trainer printed. FLOPs are summed from its rates, which are a process', all processes alike.
+def read_log(text: str, run: int = 0, flops: float = 0.0) -> list[Logged]:
+    """The steps a trainer printed, after so many FLOPs of the runs before. FLOPs are summed from its rates, which are a
+    process', all processes alike.
 
     Raises ValueError where no step is among the lines.
     """
     rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     processes = next((row["processes"] for row in rows if "processes" in row), 1)
     logged: list[Logged] = []
-    flops = before = 0.0
+    before = 0.0
     for row in (row for row in rows if "loss" in row and "tflops" in row):
         flops += row["tflops"] * 1e12 * processes * (row["seconds"] - before)
         before = row["seconds"]
-        logged.append(Logged(flops, row["size"], row["loss"], row["lr"]))
+        logged.append(Logged(run, flops, row["size"], row["loss"], row["lr"]))
     if not logged:
         raise ValueError("no step of training among the lines; expected the trainer's JSON lines")
+    return logged
+
+
+def read_logs(texts: Sequence[str]) -> list[Logged]:
+    """Of runs that went on from each other, in their order."""
+    logged: list[Logged] = []
+    for run, text in enumerate(texts):
+        logged += read_log(text, run, logged[-1].flops if logged else 0.0)
     return logged
 
 
@@ -75,13 +87,18 @@ def draw(logged: list[Logged], judged: list[Judged], over: float, references: in
 
     figure, axes = plt.subplots(1, 2 if judged else 1, figsize=(11 if judged else 6, 4), squeeze=False, dpi=110)
     left = axes[0][0]
-    for size, rows in groupby(logged, key=lambda row: row.size):
-        stage = list(rows)
-        left.plot([row.flops for row in stage], smooth([row.loss for row in stage]), label=f"{size} px", lw=1.2)
+    colours = {size: f"C{place}" for place, size in enumerate(dict.fromkeys(row.size for row in logged))}
+    drawn = set[int]()
+    for (_, size), rows in groupby(logged, key=lambda row: (row.run, row.size)):
+        stage, label = list(rows), f"{size} px" if size not in drawn else None
+        drawn.add(size)
+        left.plot([row.flops for row in stage], smooth([row.loss for row in stage]), colours[size], label=label, lw=1.2)
     most = sorted(row.loss for row in logged)[int(0.97 * (len(logged) - 1))]  # without the first steps
     left.set(xlabel="model FLOPs", ylabel="loss, running median", xlim=(0, None), ylim=(0, 1.05 * most))
     beside = left.twinx()
-    beside.plot([row.flops for row in logged], [row.rate for row in logged], color="grey", ls=":", lw=1)
+    for _, rows in groupby(logged, key=lambda row: row.run):
+        run = list(rows)
+        beside.plot([row.flops for row in run], [row.rate for row in run], color="grey", ls=":", lw=1)
     beside.set(ylabel="learning rate (dotted)", ylim=(0, None))
     left.legend()
     if judged:
@@ -98,7 +115,7 @@ def draw(logged: list[Logged], judged: list[Judged], over: float, references: in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("log", type=Path)
+    parser.add_argument("log", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--nearest", type=Path, help="result.json of nearest")
     parser.add_argument("--judged", nargs=2, type=Path, action="append", default=[], metavar=("CHECKPOINT", "RESULT"))
@@ -107,7 +124,7 @@ def main() -> None:
     if args.judged and not args.nearest:
         parser.error("--judged needs --nearest, the result that it is held against")
     try:
-        logged = read_log(args.log.read_text())
+        logged = read_logs([path.read_text() for path in args.log])
         over = read_psnr(args.nearest, args.references) if args.nearest else 0.0
         judged = [
             Judged(folder.name, count_flops(read_card(folder)), read_psnr(path, args.references))

@@ -37,9 +37,12 @@ def log(tmp_path: Path) -> Path:
 
 def test_flops_are_summed_over_processes(monkeypatch: pytest.MonkeyPatch, log: Path) -> None:
     monkeypatch.syspath_prepend(str(SCRIPT.parent))
-    from training_curves import Logged, read_log  # pyright: ignore
+    from training_curves import Logged, read_log, read_logs  # pyright: ignore
 
-    assert read_log(log.read_text()) == [Logged(0.0, 64, 0.9, 1e-3), Logged(1e15, 128, 0.5, 5e-4)]
+    first = [Logged(0, 0.0, 64, 0.9, 1e-3), Logged(0, 1e15, 128, 0.5, 5e-4)]
+    assert read_log(log.read_text()) == first
+    second = [Logged(1, 1e15, 64, 0.9, 1e-3), Logged(1, 2e15, 128, 0.5, 5e-4)]
+    assert read_logs([log.read_text()] * 2) == [*first, *second]  # a run that began with the other's weights
 
 
 def test_checkpoints_are_held_against_nearest(tmp_path: Path, log: Path) -> None:
