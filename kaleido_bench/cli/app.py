@@ -10,6 +10,7 @@ from kaleido_bench import __version__
 from kaleido_bench.cli import (
     doctor,
     import_split,
+    leaderboard,
     lint,
     listing,
     metrics,
@@ -45,6 +46,7 @@ def build_app() -> typer.Typer:
     app.command("lint")(ends_cleanly(lint.lint))
     app.command("import-split")(ends_cleanly(import_split.import_split))
     app.add_typer(metrics.build_metrics_app(), name="metrics")
+    app.add_typer(leaderboard.build_leaderboard_app(), name="leaderboard")
     app.add_typer(weights.build_weights_app(), name="weights")
     app.command("train")(ends_cleanly(train.train))
     app.command("doctor")(ends_cleanly(doctor.doctor))

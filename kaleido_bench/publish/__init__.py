@@ -1,1 +1,1 @@
-"""Results in, tables out. Everything here is pure: it reads no disk and asks no clock."""
+"""Results in, tables and pages out. No clock and no torch; only `reported`, `boards` and `site.folder` touch the disk."""

@@ -1,0 +1,372 @@
+"""A folder of results: what is in it, what is wrong with it, and taking one in.
+
+    leaderboards/<protocol>/results/<model>.json     one result a model
+    leaderboards/reported/*.csv                      what others published (see `reported.py`); no results
+
+A file here has left its rows and predictions behind. It is held to today's protocol and convention and to itself
+(`score/agreement.py`), and to the other files: one label is one set of weights, and one set of weights was trained on
+one list of data sets. Nothing is taken in that this would find fault with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pydantic import JsonValue
+
+from kaleido_bench.atomic import update_bytes_atomic
+from kaleido_bench.conventions import load_convention
+from kaleido_bench.errors import BenchError, IncompleteError
+from kaleido_bench.predictions import run_folder
+from kaleido_bench.protocol import LoadedProtocol, load_protocol
+from kaleido_bench.publish.tables import round_mean
+from kaleido_bench.score.agreement import Difference, find_disagreements
+from kaleido_bench.score.results import Result, load_result, render_result
+from kaleido_bench.shipped import find_protocols
+from kaleido_bench.suites import find_completed, replace_pending
+
+RESULTS = "results"
+"""The folder of a protocol's results."""
+
+LEADERBOARDS = Path("leaderboards")
+"""The folder of all results, where a call names no other."""
+
+LISTED = 5
+"""So many differences of one file are named; more follow from these as a rule."""
+
+
+class Fault(NamedTuple):
+    """Something wrong with a file, on one line."""
+
+    file: str
+    found: str
+    expected: str
+    fix: str
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.found}; expected {self.expected}. {self.fix}"
+
+
+class Entry(NamedTuple):
+    """A result and its file."""
+
+    path: Path
+    result: Result
+
+
+class Board(NamedTuple):
+    """All results of one protocol, by the names of their files."""
+
+    loaded: LoadedProtocol
+    entries: tuple[Entry, ...]
+
+    @property
+    def name(self) -> str:
+        """The protocol's."""
+        return self.loaded.protocol.name
+
+
+class Boards(NamedTuple):
+    """A folder of results as it was read. With a fault, `boards` holds what could be read."""
+
+    boards: tuple[Board, ...]
+    faults: tuple[Fault, ...]
+    files: int
+
+
+class Shelf:
+    """Protocols by name, each loaded once: those that ship, and the user's own and completed ones."""
+
+    def __init__(self, completed: Path | None) -> None:
+        self._completed = completed
+        self._mine = {} if completed is None else {name: path for name, (path, _) in find_completed(completed).items()}
+        self._loaded: dict[str, LoadedProtocol] = {}
+
+    def load(self, name: str) -> LoadedProtocol:
+        """The protocol of a name. Raises BenchError where there is none, or its view ids are not at hand."""
+        if name not in self._loaded:
+            self._loaded[name] = load_protocol(self._find(name))
+        return self._loaded[name]
+
+    def name_of(self, folder: Path) -> str:
+        """The protocol whose folder this is: the longest end of its path that is a name, else its last part."""
+        parts = folder.resolve().parts
+        names = ["/".join(parts[start:]) for start in range(1, len(parts))]
+        known = (name for name in names if name in self._mine or name in find_protocols())
+        return next(known, folder.resolve().name)
+
+    def _find(self, name: str) -> Path | str:
+        if name in find_protocols():
+            (found,) = replace_pending([name], self._completed)
+            return found
+        return self._mine.get(name, name)
+
+
+# Reading
+
+
+def has_results(folder: Path) -> bool:
+    """Whether there is a result in the way of leaderboards at or below a folder, or it is one."""
+    return bool(find_files(folder))
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The result files at or below a path: itself, those of a `results` folder, or of all below; sorted."""
+    if folder.is_file():
+        return [folder] if folder.parent.name == RESULTS else []
+    inside = folder.glob("*.json") if folder.name == RESULTS else []
+    return sorted({*inside, *folder.glob(f"**/{RESULTS}/*.json")})
+
+
+def name_file(result: Result) -> str:
+    """The file of a result: its model's label, as the folder of a run has it."""
+    return f"{run_folder(Path(), 'any', result.model.model).name}.json"
+
+
+def place_file(root: Path, result: Result) -> Path:
+    """Where a result belongs."""
+    return root / result.protocol.name / RESULTS / name_file(result)
+
+
+def read_boards(root: Path, shelf: Shelf) -> Boards:
+    """Read and check all results below a folder.
+
+    Raises:
+        BenchError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise BenchError(
+            root, "no such folder", expected="a folder of results", fix="Name it, or make it: `kbench leaderboard add`."
+        )
+    faults: list[Fault] = list(_find_strangers(root))
+    boards: list[Board] = []
+    files = find_files(root)
+    folders = dict.fromkeys(path.parent for path in files)
+    for folder in folders:
+        found = _read_board(folder, [path for path in files if path.parent == folder], shelf)
+        faults += found.faults
+        boards += found.boards
+    names = [board.name for board in boards]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        faults.append(Fault(str(root), f"two folders of the protocol {name}", "one", "Put their results together."))
+    faults += _compare_boards([entry for board in boards for entry in board.entries])
+    return Boards(tuple(boards), tuple(faults), len(files))
+
+
+def load_entry(path: Path, shelf: Shelf) -> Result:
+    """One stored result.
+
+    Raises:
+        BenchError: it cannot be read, or there is something wrong with it; the first fault is named.
+    """
+    loaded = shelf.load(shelf.name_of(path.parents[1]))
+    entry = Entry(path, load_result(path))
+    for fault in check_entry(entry, loaded):
+        raise BenchError(fault.file, fault.found, expected=fault.expected, fix=fault.fix)
+    return entry.result
+
+
+def _read_board(folder: Path, files: Sequence[Path], shelf: Shelf) -> Boards:
+    """Read and check the results of one protocol."""
+    try:
+        loaded = shelf.load(shelf.name_of(folder.parent))
+    except BenchError as error:
+        return Boards((), (Fault(str(folder), error.found, error.expected, error.fix),), len(files))
+    entries: list[Entry] = []
+    faults: list[Fault] = []
+    for path in files:
+        try:
+            entry = Entry(path, load_result(path))
+        except BenchError as error:
+            faults.append(Fault(error.where, error.found, error.expected, error.fix))
+            continue
+        entries.append(entry)
+        faults += check_entry(entry, loaded)
+    return Boards((Board(loaded, tuple(entries)),), tuple(faults), len(files))
+
+
+def check_entry(entry: Entry, loaded: LoadedProtocol) -> list[Fault]:
+    """What is wrong with one file, by itself."""
+    path, result = entry
+    faults = [*check_result(result, loaded, str(path))]
+    if path.name != name_file(result):
+        fix = "Rename it, or add the run again: `kbench leaderboard add`."
+        faults.append(Fault(str(path), f"a result of {result.model.model}", name_file(result), fix))
+    if path.read_bytes() != render_result(result):
+        fix = "Add the run again: `kbench leaderboard add`."
+        faults.append(Fault(str(path), "not written as kbench writes it", "the bytes of a run's result.json", fix))
+    return faults
+
+
+def check_result(result: Result, loaded: LoadedProtocol, where: str) -> list[Fault]:
+    """What is wrong with a result as far as it can be told without its run; at most `LISTED` faults and a count."""
+    found = list(find_disagreements(result, loaded, load_convention(loaded.protocol.convention)))
+    faults = [_describe(each, where) for each in found[:LISTED]]
+    if len(found) > LISTED:
+        more = f"{len(found) - LISTED} more such differences"
+        faults.append(Fault(where, more, "none", "Correct those named first."))
+    return faults
+
+
+def _describe(difference: Difference, where: str) -> Fault:
+    again = "Score the run again and add it: `kbench score RUN`, `kbench leaderboard add RUN`."
+    found, expected = _show(difference.found), _show(difference.expected)
+    return Fault(where, f"{difference.field} is {found}", expected, again)
+
+
+def _show(value: JsonValue) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _find_strangers(root: Path) -> Iterator[Fault]:
+    """What lies among results and is none: nobody would read it."""
+    for path in sorted(root.glob(f"**/{RESULTS}/*")):
+        if path.suffix != ".json" or not path.is_file():
+            yield Fault(str(path), "no result", "only <model>.json here", "Remove it.")
+
+
+def _compare_boards(entries: Sequence[Entry]) -> Iterator[Fault]:
+    """What results of different protocols say of one model, against each other."""
+    weights: dict[str, Entry] = {}
+    training: dict[str, Entry] = {}
+    for entry in entries:
+        model = entry.result.model
+        first = weights.setdefault(model.model, entry)
+        if first.result.model.weights_sha256 != model.weights_sha256:
+            found, expected = (_short(each) for each in (model.weights_sha256, first.result.model.weights_sha256))
+            yield Fault(
+                str(entry.path),
+                f"{model.model} has the weights {found}",
+                f"{expected}, as in {first.path}",
+                "Add the runs of one model, or give each its own label.",
+            )
+        if model.weights_sha256 is None:
+            continue
+        first = training.setdefault(model.weights_sha256, entry)
+        if first.result.model.training_data != model.training_data:
+            yield Fault(
+                str(entry.path),
+                f"training_data is {_list(model.training_data)}",
+                f"{_list(first.result.model.training_data)}, as the same weights say in {first.path}",
+                "Say the same of the same weights: their runs follow from the model's card.",
+            )
+
+
+def _short(sha256: str | None) -> str:
+    return "none" if sha256 is None else sha256[:12]
+
+
+def _list(names: Sequence[str] | None) -> str:
+    return "unknown" if names is None else ", ".join(names) or "none"
+
+
+# Taking one in
+
+
+class Change(NamedTuple):
+    """What one result has and another has not: a number of a table, or what it was made with."""
+
+    what: str
+    before: str
+    after: str
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.before} -> {self.after}"
+
+
+class Added(NamedTuple):
+    """What became of a result."""
+
+    path: Path
+    protocol: str
+    model: str
+    done: Literal["added", "replaced", "unchanged"]
+    changes: tuple[Change, ...]
+
+
+def add_result(root: Path, result: Result, loaded: LoadedProtocol, where: str) -> Added:
+    """Put a result among the others, whole or not at all; one that is there of this model is replaced.
+
+    Args:
+        root: the folder of all results; it need not be there.
+        loaded: the protocol of the result's name, as it ships today.
+        where: the run, for messages.
+
+    Raises:
+        IncompleteError: it is not over the whole protocol, lacks a metric, or lacks one that the result there has.
+        BenchError: it is of another protocol or convention, or a file in its place cannot be read.
+    """
+    _refuse_unfinished(result, loaded, where)
+    for fault in check_result(result, loaded, where):
+        raise BenchError(fault.file, fault.found, expected=fault.expected, fix=fault.fix)
+    path = place_file(root, result)
+    before = load_result(path) if path.is_file() else None
+    if before is not None:
+        _refuse_loss(before, result, path, where)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wrote = update_bytes_atomic(path, render_result(result))
+    done = "unchanged" if not wrote else "added" if before is None else "replaced"
+    changes = () if before is None else tuple(list_changes(before, result))
+    return Added(path, result.protocol.name, result.model.model, done, changes)
+
+
+def _refuse_unfinished(result: Result, loaded: LoadedProtocol, where: str) -> None:
+    if result.partial:
+        reasons = ", ".join(result.partial_reasons) or "a part of the protocol"
+        raise IncompleteError(
+            f"{where}: its result is partial ({reasons}); a leaderboard takes whole ones. Run it without that."
+        )
+    if not result.complete:
+        counts = result.counts
+        raise IncompleteError(
+            f"{where}: its result has {counts.views_found} of {counts.views_expected} views. `kbench run` finishes it."
+        )
+    scored = {metric.name for metric in result.metrics if metric.status == "scored"}
+    # Of another protocol the metrics are not the point.
+    if result.protocol.hash == loaded.hash and (lacking := [n for n in loaded.protocol.metrics if n not in scored]):
+        raise IncompleteError(
+            f"{where}: {', '.join(lacking)} of its protocol not scored. See `kbench weights list`, then `kbench score`."
+        )
+
+
+def _refuse_loss(before: Result, after: Result, path: Path, where: str) -> None:
+    """A newer result must not take a metric off the board because some machine lacked its weights."""
+    if before.protocol.hash != after.protocol.hash:
+        return
+    had, has = ({m.name for m in each.metrics if m.status == "scored"} for each in (before, after))
+    if lost := sorted(had - has):
+        raise IncompleteError(
+            f"{where}: {', '.join(lost)} not scored, and {path} has it. "
+            "See `kbench weights list`, then `kbench score`; or remove that file first."
+        )
+
+
+def list_changes(before: Result, after: Result) -> Iterator[Change]:
+    """What differs between two results of one model: what they were made with, then the numbers of their tables."""
+    pairs: Mapping[str, tuple[object, object]] = {
+        "protocol": (before.protocol.hash[:12], after.protocol.hash[:12]),
+        "convention": (before.convention.hash[:12], after.convention.hash[:12]),
+        "scorer": (before.scorer_version, after.scorer_version),
+        "weights": (_short(before.model.weights_sha256), _short(after.model.weights_sha256)),
+        "fingerprint": (_short(before.model.fingerprint), _short(after.model.fingerprint)),
+        "settings": (_show(before.model.settings), _show(after.model.settings)),
+        "training data": (_list(before.model.training_data), _list(after.model.training_data)),
+        "samples": (before.samples, after.samples),
+        "predictions": (_short(before.predictions_sha256), _short(after.predictions_sha256)),
+    }
+    yield from (Change(what, str(old), str(new)) for what, (old, new) in pairs.items() if old != new)
+    numbers = [_list_numbers(each) for each in (before, after)]
+    for place in dict.fromkeys((*numbers[0], *numbers[1])):
+        old, new = (each.get(place, "none") for each in numbers)
+        if old != new:
+            yield Change(f"{place[0]} ({place[1]})", old, new)
+
+
+def _list_numbers(result: Result) -> dict[tuple[str, str], str]:
+    targets = result.protocol.targets
+    counted = (mean for mean in result.means if mean.targets == targets)
+    return {(mean.metric, mean.references): round_mean(mean.metric, mean.mean) for mean in counted}
