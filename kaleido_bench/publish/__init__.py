@@ -1,1 +1,4 @@
-"""Results in, tables and pages out. No clock and no torch; only `reported`, `boards` and `site.folder` touch the disk."""
+"""Results in, tables and pages out: pure, without clock or torch.
+
+Only `reported`, `boards`, `site.subjects` and `site.folder` read or write files.
+"""

@@ -141,7 +141,7 @@ def _csv_record(section: Section, row: TableRow, column: Column, cell: Cell) -> 
 def _render_markdown_section(section: Section) -> str:
     titles = [f"{column_title(c)} {arrow(c)}".rstrip() + f" ({c.references})" for c in section.columns]
     lines = [
-        f"**{_escape_markdown(section.title)}**",
+        f"**{escape_markdown(section.title)}**",
         "",
         f"{write_caption(section)}. In parentheses: the number of reference views.",
         "",
@@ -149,7 +149,7 @@ def _render_markdown_section(section: Section) -> str:
         f"|:--{'|--:' * len(titles)}|",
         *(f"| {' | '.join(_markdown_cells(section, row))} |" for row in section.rows),
         "",
-        *(f"- {_escape_markdown(note)}" for note in section.notes),
+        *(f"- {escape_markdown(note)}" for note in section.notes),
     ]
     shared = "; equal after rounding shares a mark" if has_shared_mark(section) else ""
     lines += [f"- **best**, *second*{shared}"] if _has_marks(section) else []
@@ -164,14 +164,14 @@ def _markdown_efficiency(rows: Sequence[EfficiencyRow]) -> list[str]:
         "",
         f"| {' | '.join(HEADINGS)} |",
         f"|:--{'|--:' * (len(HEADINGS) - 2)}|:--|",
-        *(f"| {' | '.join(map(_escape_markdown, write_cells(row)))} |" for row in rows),
+        *(f"| {' | '.join(map(escape_markdown, write_cells(row)))} |" for row in rows),
         "",
-        *(f"- {_escape_markdown(note)}" for note in write_notes(rows)),
+        *(f"- {escape_markdown(note)}" for note in write_notes(rows)),
     ]
 
 
 def _markdown_cells(section: Section, row: TableRow) -> list[str]:
-    name = _escape_markdown(row.model) + (" (partial)" if row.partial else "")
+    name = escape_markdown(row.model) + (" (partial)" if row.partial else "")
     wrap = {"best": "**", "second": "*", "": ""}
     if row.incomplete:
         return [name, row.incomplete, *[""] * (len(section.columns) - 1)]
@@ -182,7 +182,8 @@ def _markdown_cells(section: Section, row: TableRow) -> list[str]:
     return [name, *cells]
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
+    """Text that Markdown takes for text."""
     for character in "\\`*_|<>[]":
         text = text.replace(character, "\\" + character)
     return text

@@ -1,0 +1,304 @@
+"""Pages in HTML. Each is whole by itself: no server, no network, no script but the one that sorts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from urllib.parse import quote
+
+from kaleido_bench.publish import html
+from kaleido_bench.publish.html import list_legend, render_document, render_notes, render_table
+from kaleido_bench.publish.site import curves
+from kaleido_bench.publish.site.subjects import Elsewhere, Subject, Subjects
+from kaleido_bench.publish.site.tables import build_scene, list_scenes, split_section
+from kaleido_bench.publish.site.words import (
+    MEASURED,
+    MODEL_HEADINGS,
+    PUBLISHED,
+    PublishedTable,
+    build_published,
+    build_published_table,
+    list_baselines,
+    list_facts,
+    list_remarks,
+    name_targets,
+    summarise_published,
+    tag_models,
+    write_model,
+)
+from kaleido_bench.publish.tables import Section, build_table
+from kaleido_bench.publish.words import HASH_LENGTH, column_title, group_columns
+
+STYLE = (
+    html.STYLE
+    + """
+body { margin: 1.5rem auto 4rem; max-width: 76rem; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 .25rem; }
+h2 { margin: 2.5rem 0 .5rem; }
+h3 { font-size: 1rem; margin: 1.5rem 0 .25rem; }
+p { max-width: 48rem; margin: .5rem 0; }
+a { color: inherit; text-underline-offset: 3px; }
+code, .mono { font: .85em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 1rem 0; font-size: .9375rem; }
+dt { color: var(--dim); }
+dd { margin: 0; min-width: 0; }
+@media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
+.lead { color: var(--dim); }
+.rank { display: inline-block; min-width: 1.4em; padding-left: .25em; text-align: left; }
+.rank { color: var(--dim); font-weight: normal; }
+td.best .rank, td.second .rank { text-decoration: none; }
+details { margin: 1rem 0; }
+summary { cursor: pointer; font-weight: 600; }
+td.words { white-space: normal; min-width: 9rem; max-width: 22rem; vertical-align: top; }
+td.short { min-width: 0; }
+td code { white-space: nowrap; }
+.listed th[scope=row] { vertical-align: top; }
+caption { position: sticky; left: 0; width: min(100%, calc(100vw - 2rem)); }
+.reported th[scope=row] { white-space: normal; min-width: 8rem; vertical-align: top; }
+.reported td { vertical-align: top; }
+.reported tbody tr.ours { font-style: italic; border-bottom: 2px solid var(--line); }
+.reported { border-left: 3px solid var(--line); padding-left: .5rem; }
+"""
+    + curves.STYLE
+)
+
+LEAD = (
+    "Frozen protocols, named metric conventions, whole results. A protocol's page has every number, how it was made, "
+    "and what others published on it. Numbers of two protocols do not compare."
+)
+
+EXTERNAL_PAGE = "published-elsewhere.html"
+
+
+def page_name(subject: Subject) -> str:
+    """The file of a protocol's page."""
+    return f"{subject.protocol.name}.html"
+
+
+def data_name(subject: Subject, file: str) -> str:
+    """The file of one of its results, as it is stored."""
+    return f"data/{subject.protocol.name}/{file}"
+
+
+def csv_name(subject: Subject) -> str:
+    """The file of its table."""
+    return f"data/{subject.protocol.name}.csv"
+
+
+# A protocol
+
+
+def render_page(subject: Subject) -> str:
+    """The page of one protocol."""
+    protocol = subject.protocol
+    up = "../" * protocol.name.count("/")
+    facts = "".join(
+        f"<dt>{escape(fact.title)}</dt><dd{_class('mono' if fact.mono else '')}>{escape(fact.text)}</dd>"
+        for fact in list_facts(subject)
+    )
+    main = [
+        f'<nav><a href="{up}index.html">All protocols</a></nav>',
+        f"<h1>{escape(protocol.title)}</h1>",
+        f"<dl>{facts}</dl>",
+        *(_render_results(subject, up) if subject.results else _render_nothing(subject)),
+        *_render_published(subject),
+        *(_render_models(subject, up) if subject.results else []),
+        *(line for title, lines in list_remarks(protocol) for line in (f"<h2>{title}</h2>", render_notes(lines))),
+    ]
+    return render_document(f"{protocol.name}: {protocol.title}", main, style=STYLE)
+
+
+def _render_nothing(subject: Subject) -> list[str]:
+    return [
+        "<h2>Results</h2>",
+        "<p>None yet. What is below was published by others.</p>" if subject.published else "<p>None yet.</p>",
+    ]
+
+
+def _render_results(subject: Subject, up: str) -> list[str]:
+    sections = build_table(subject.results, "both").sections
+    lines = ["<h2>Results</h2>", f'<p class="lead">{escape(MEASURED)}</p>']
+    for section in sections:
+        lines += [f"<h3>{escape(name_targets(section))}</h3>"] if len(sections) > 1 else []
+        lines += _render_section(subject, section)
+    lines.append(f'<p><a href="{up}{quote(csv_name(subject))}">The table as CSV</a>, every number in full.</p>')
+    return [*lines, *_render_scenes(subject)]
+
+
+def _render_section(subject: Subject, section: Section) -> list[str]:
+    tags = tag_models(subject.results, subject.protocol.dataset.name)
+    baselines = list_baselines(subject.results)
+    return [
+        *(render_table(block, tags, ranks=True) for block in split_section(section)),
+        render_notes([*list_legend(section), "small: the rank; =: shared", _describe_order(section), *section.notes]),
+        *curves.render_curves(section, baselines),
+    ]
+
+
+def _describe_order(section: Section) -> str:
+    first = column_title(group_columns(section.columns)[0].first)
+    return f"from top to bottom: by the sum of the ranks in {first}; a click on a heading sorts by it"
+
+
+def _render_scenes(subject: Subject) -> list[str]:
+    scenes = list_scenes(subject.results)
+    if len(scenes) < 2:
+        return []
+    lines = ["<details>", f"<summary>Each of the {len(scenes)} scenes</summary>"]
+    for scene in scenes:
+        lines.append(f"<h3>{escape(scene)}</h3>")
+        lines += [render_table(block) for block in split_section(build_scene(subject.results, scene))]
+    return [*lines, "</details>"]
+
+
+def _render_models(subject: Subject, up: str) -> list[str]:
+    headings = "".join(f'<th scope="col" class="words">{escape(word)}</th>' for word in (*MODEL_HEADINGS, "result"))
+    lines: list[str] = []
+    for result in subject.results:
+        name, *cells = write_model(result, subject.protocol.dataset.name)
+        file = subject.files[result.model.model].name
+        link = f'<a href="{up}{quote(data_name(subject, file))}">JSON</a>'
+        words = "".join(f'<td class="words short">{escape(cell)}</td>' for cell in cells)
+        lines.append(f'<tr><th scope="row">{escape(name)}</th>{words}<td class="words short">{link}</td></tr>')
+    notes = [
+        "zero-shot: what the model says it was trained on does not have this protocol's data set",
+        f"weights and predictions: the first {HASH_LENGTH} digits of their sha256",
+    ]
+    return [
+        "<h2>Models</h2>",
+        '<div class="scroll listed" tabindex="0" role="region" aria-label="Models">',
+        f"<table><thead><tr>{headings}</tr></thead><tbody>",
+        *lines,
+        "</tbody></table></div>",
+        render_notes(notes),
+    ]
+
+
+# What others published
+
+
+def _render_published(subject: Subject) -> list[str]:
+    tables = build_published(subject)
+    if not tables:
+        return []
+    lines = ["<h2>Published numbers</h2>", f'<p class="lead">{escape(PUBLISHED)}</p>']
+    return [*lines, *(line for table in tables for line in _render_published_table(table))]
+
+
+def _render_published_table(table: PublishedTable, level: str = "h3") -> list[str]:
+    headings = "".join(
+        f'<th scope="col"{_class("" if place in table.numbers else "words")}>{escape(word)}</th>'
+        for place, word in enumerate(table.headings)
+    )
+    return [
+        f"<{level}>{escape(table.title)}</{level}>",
+        f'<div class="scroll reported" tabindex="0" role="region" aria-label="{escape(table.title)}">',
+        f"<table><thead><tr>{headings}</tr></thead><tbody>",
+        *(_render_line(table, line, "ours") for line in table.anchors),
+        *(_render_line(table, line, "") for line in table.lines),
+        "</tbody></table></div>",
+    ]
+
+
+def _render_line(table: PublishedTable, line: Sequence[str], kind: str) -> str:
+    name, *cells = line
+    words = "".join(
+        f"<td{_class('' if place in table.numbers else 'words')}>{escape(cell)}</td>"
+        for place, cell in enumerate(cells, start=1)
+    )
+    return f'<tr{_class(kind)}><th scope="row">{escape(name)}</th>{words}</tr>'
+
+
+def render_elsewhere(elsewhere: Sequence[Elsewhere]) -> str:
+    """The page of numbers under protocols that this project has not."""
+    main = [
+        '<nav><a href="index.html">All protocols</a></nav>',
+        "<h1>Published under protocols that are not here</h1>",
+        f'<p class="lead">{escape(PUBLISHED)} Their view ids, scenes or images are not known well enough to ask the '
+        "same question again.</p>",
+    ]
+    for each in elsewhere:
+        main += _render_published_table(build_published_table(each.external.title, each.published, ()), "h2")
+    return render_document("Published under protocols that are not here", main, style=STYLE)
+
+
+# All of them
+
+
+def render_index(subjects: Subjects) -> str:
+    """The page that lists them."""
+    main = [
+        "<h1>Leaderboards of novel view synthesis</h1>",
+        f'<p class="lead">{escape(LEAD)}</p>',
+        "<h2>Measured here</h2>",
+        *_render_list(
+            ("protocol", "title", "references", "scenes", "models", "first", "convention", "hash"),
+            [_list_measured(each) for each in subjects.measured],
+        ),
+    ]
+    if subjects.unmeasured:
+        main += [
+            "<h2>Published by others, not measured here yet</h2>",
+            *_render_list(
+                ("protocol", "title", "references", "published", "convention"),
+                [_list_unmeasured(each) for each in subjects.unmeasured],
+            ),
+        ]
+    if subjects.elsewhere:
+        numbers = sum(len(line.values) for each in subjects.elsewhere for line in each.published)
+        main.append(
+            f'<p><a href="{EXTERNAL_PAGE}">{numbers} numbers under {len(subjects.elsewhere)} protocols that are not '
+            "here</a>.</p>"
+        )
+    return render_document("Leaderboards of novel view synthesis", main, style=STYLE)
+
+
+def _link(subject: Subject) -> str:
+    return f'<a href="{quote(page_name(subject))}">{escape(subject.protocol.name)}</a>'
+
+
+def _list_measured(subject: Subject) -> list[str]:
+    assert subject.loaded is not None  # it has results
+    protocol, loaded = subject.protocol, subject.loaded
+    labels = ", ".join(loaded.reference_labels)
+    scenes = str(len({case.scene for case in loaded.cases}))
+    words = (protocol.title, labels, scenes, str(len(subject.results)), describe_first(subject), protocol.convention)
+    return [_link(subject), *map(escape, words), f"<code>{loaded.hash[:HASH_LENGTH]}</code>"]
+
+
+def describe_first(subject: Subject) -> str:
+    """Who is on top, by the first metric at the last number of references: `kaleido@small, PSNR 18.58 at 6`."""
+    section = build_table(subject.results).sections[0]
+    group = group_columns(section.columns)[0]
+    place = group.places[-1]
+    best = [row for row in section.rows if row.cells[place].rank == 1]
+    names = " = ".join(row.model for row in best)
+    if not best:
+        return "not ranked"
+    label = section.columns[place].references
+    return f"{names}, {column_title(group.first)} {best[0].cells[place].text} from {label}"
+
+
+def _list_unmeasured(subject: Subject) -> list[str]:
+    counts = subject.protocol.reference_counts
+    references = counts if isinstance(counts, str) else ", ".join(map(str, counts))
+    words = (subject.protocol.title, references, summarise_published(subject.published), subject.protocol.convention)
+    return [_link(subject), *map(escape, words)]
+
+
+def _render_list(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    heads = "".join(f'<th scope="col" class="words">{escape(word)}</th>' for word in headings)
+    lines = [
+        f'<tr><th scope="row">{name}</th>' + "".join(f'<td class="words short">{cell}</td>' for cell in cells) + "</tr>"
+        for name, *cells in rows
+    ]
+    return [
+        '<div class="scroll listed" tabindex="0" role="region" aria-label="Protocols">',
+        f"<table><thead><tr>{heads}</tr></thead><tbody>",
+        *lines,
+        "</tbody></table></div>",
+    ]
+
+
+def _class(word: str) -> str:
+    return f' class="{word}"' if word else ""
