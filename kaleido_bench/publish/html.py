@@ -31,6 +31,7 @@ th[scope=row], th.words:first-child { position: sticky; left: 0; background: Can
 .start { padding-left: 1.6rem; }
 thead tr:last-child { border-bottom: 2px solid var(--line); }
 thead th[scope=colgroup] { text-align: center; font-weight: 600; border-bottom: 1px solid var(--line); }
+thead th[scope=colgroup] span { position: sticky; left: 9rem; right: 1rem; display: inline-block; }
 tbody tr { border-bottom: 1px solid color-mix(in srgb, var(--line) 35%, transparent); }
 tbody tr:hover, tbody tr:hover th { background: var(--hover); }
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
@@ -124,22 +125,26 @@ def _render_section(section: Section) -> str:
     )
 
 
-def render_table(section: Section, tags: Mapping[str, str] | None = None, *, ranks: bool = False) -> str:
+def render_table(
+    section: Section, tags: Mapping[str, str] | None = None, *, ranks: bool = False, quiet: bool = False
+) -> str:
     """The numbers of a section, sortable.
 
     Args:
         tags: model -> a word that stands beside its name.
         ranks: write the rank of each number beside it; `=` where others share it.
+        quiet: the caption is there for those who do not see the page; the others have read it above.
     """
     groups = group_columns(section.columns)
+    caption = escape(f"{write_caption(section)}. Columns: the number of reference views.")
     return "\n".join(
         [
             '<div class="scroll" tabindex="0" role="region" aria-label="Results">',
             "<table>",
-            f"<caption>{escape(str(write_caption(section)))}. Columns: the number of reference views.</caption>",
+            f"<caption{_class('said' if quiet else '')}>{caption}</caption>",
             "<thead>",
             f"<tr><td></td>{''.join(_render_group(group) for group in groups)}</tr>",
-            f"<tr>{_render_heading('model', -1, 'ascending', kind='words')}{_render_columns(groups, section)}</tr>",
+            f"<tr>{render_heading('model', -1, 'ascending', kind='words')}{_render_columns(groups, section)}</tr>",
             "</thead>",
             "<tbody>",
             *(_render_row(section, row, (tags or {}).get(row.model, ""), ranks=ranks) for row in section.rows),
@@ -157,7 +162,7 @@ def list_legend(section: Section) -> list[str]:
 
 
 def _render_group(group: Group) -> str:
-    return f'<th scope="colgroup" colspan="{len(group.places)}">{escape(group.title)}</th>'
+    return f'<th scope="colgroup" colspan="{len(group.places)}"><span>{escape(group.title)}</span></th>'
 
 
 def _render_columns(groups: Sequence[Group], section: Section) -> str:
@@ -168,11 +173,19 @@ def _render_columns(groups: Sequence[Group], section: Section) -> str:
             references = section.columns[place].references
             said = f"{column_title(group.first)}, {references} references"
             kind = "start" if place == group.places[0] else ""
-            headings.append(_render_heading(references, place, best_first, said, kind))
+            headings.append(render_heading(references, place, best_first, said, kind))
     return "".join(headings)
 
 
-def _render_heading(text: str, place: int, first: str, said: str = "", kind: str = "") -> str:
+def render_heading(text: str, place: int, first: str, said: str = "", kind: str = "") -> str:
+    """The heading of a column that can be sorted by.
+
+    Args:
+        place: of the column, as its cells have it in `data-place` beside their `data-value`.
+        first: the order that a first click gives, ascending or descending.
+        said: its name where the text alone says too little.
+        kind: its class.
+    """
     label = f' aria-label="{escape(said)}"' if said else ""
     return (
         f'<th scope="col"{_class(kind)} data-place="{place}" data-first="{first}">'

@@ -7,7 +7,7 @@ from html import escape
 from urllib.parse import quote
 
 from kaleido_bench.publish import html
-from kaleido_bench.publish.html import list_legend, render_document, render_notes, render_table
+from kaleido_bench.publish.html import list_legend, render_document, render_heading, render_notes, render_table
 from kaleido_bench.publish.site import curves
 from kaleido_bench.publish.site.subjects import Elsewhere, Subject, Subjects
 from kaleido_bench.publish.site.tables import build_scene, list_scenes, split_section
@@ -15,6 +15,7 @@ from kaleido_bench.publish.site.words import (
     MEASURED,
     MODEL_HEADINGS,
     PUBLISHED,
+    WHY_NOT,
     PublishedTable,
     build_published,
     build_published_table,
@@ -52,8 +53,13 @@ summary { cursor: pointer; font-weight: 600; }
 td.words { white-space: normal; min-width: 9rem; max-width: 22rem; vertical-align: top; }
 td.short { min-width: 0; }
 td code { white-space: nowrap; }
+td.why { min-width: 15rem; }
+.listed td.title { min-width: 13rem; }
+.scenes { display: flex; flex-wrap: wrap; gap: 0 2rem; }
+.scene { min-width: 0; max-width: 100%; }
 .listed th[scope=row] { vertical-align: top; }
 caption { position: sticky; left: 0; width: min(100%, calc(100vw - 2rem)); }
+.reported th:first-child { text-align: left; }
 .reported th[scope=row] { white-space: normal; min-width: 8rem; vertical-align: top; }
 .reported td { vertical-align: top; }
 .reported tbody tr.ours { font-style: italic; border-bottom: 2px solid var(--line); }
@@ -129,7 +135,7 @@ def _render_section(subject: Subject, section: Section) -> list[str]:
     tags = tag_models(subject.results, subject.protocol.dataset.name)
     baselines = list_baselines(subject.results)
     return [
-        *(render_table(block, tags, ranks=True) for block in split_section(section)),
+        *(render_table(block, tags, ranks=True, quiet=place > 0) for place, block in enumerate(split_section(section))),
         render_notes([*list_legend(section), "small: the rank; =: shared", _describe_order(section), *section.notes]),
         *curves.render_curves(section, baselines),
     ]
@@ -144,11 +150,12 @@ def _render_scenes(subject: Subject) -> list[str]:
     scenes = list_scenes(subject.results)
     if len(scenes) < 2:
         return []
-    lines = ["<details>", f"<summary>Each of the {len(scenes)} scenes</summary>"]
+    lines = ["<details>", f"<summary>Each of the {len(scenes)} scenes</summary>", '<div class="scenes">']
     for scene in scenes:
-        lines.append(f"<h3>{escape(scene)}</h3>")
-        lines += [render_table(block) for block in split_section(build_scene(subject.results, scene))]
-    return [*lines, "</details>"]
+        lines.append(f'<div class="scene"><h3>{escape(scene)}</h3>')
+        lines += [render_table(block, quiet=True) for block in split_section(build_scene(subject.results, scene))]
+        lines.append("</div>")
+    return [*lines, "</div>", "</details>"]
 
 
 def _render_models(subject: Subject, up: str) -> list[str]:
@@ -187,7 +194,9 @@ def _render_published(subject: Subject) -> list[str]:
 
 def _render_published_table(table: PublishedTable, level: str = "h3") -> list[str]:
     headings = "".join(
-        f'<th scope="col"{_class("" if place in table.numbers else "words")}>{escape(word)}</th>'
+        render_heading(word, place, "descending" if "↑" in word else "ascending")
+        if place == 0 or place in table.numbers
+        else f'<th scope="col" class="words">{escape(word)}</th>'
         for place, word in enumerate(table.headings)
     )
     return [
@@ -202,11 +211,17 @@ def _render_published_table(table: PublishedTable, level: str = "h3") -> list[st
 
 def _render_line(table: PublishedTable, line: Sequence[str], kind: str) -> str:
     name, *cells = line
-    words = "".join(
-        f"<td{_class('' if place in table.numbers else 'words')}>{escape(cell)}</td>"
-        for place, cell in enumerate(cells, start=1)
-    )
-    return f'<tr{_class(kind)}><th scope="row">{escape(name)}</th>{words}</tr>'
+    words = "".join(_render_cell(table, place, cell) for place, cell in enumerate(cells, start=1))
+    sorting = f' data-place="0" data-value="{escape(name)}"'
+    return f'<tr{_class(kind)}><th scope="row"{sorting}>{escape(name)}</th>{words}</tr>'
+
+
+def _render_cell(table: PublishedTable, place: int, cell: str) -> str:
+    if place not in table.numbers:
+        return f"<td{_class('words why' if table.headings[place] == WHY_NOT else 'words')}>{escape(cell)}</td>"
+    # Nothing, and "all", sort to the end.
+    value = f' data-place="{place}" data-value="{cell}"' if cell.replace(".", "").isdigit() else ""
+    return f"<td{value}>{escape(cell)}</td>"
 
 
 def render_elsewhere(elsewhere: Sequence[Elsewhere]) -> str:
@@ -232,7 +247,7 @@ def render_index(subjects: Subjects) -> str:
         f'<p class="lead">{escape(LEAD)}</p>',
         "<h2>Measured here</h2>",
         *_render_list(
-            ("protocol", "title", "references", "scenes", "models", "first", "convention", "hash"),
+            ("protocol", "title", "references", "scenes", "models", "leads", "convention", "hash"),
             [_list_measured(each) for each in subjects.measured],
         ),
     ]
@@ -289,7 +304,11 @@ def _list_unmeasured(subject: Subject) -> list[str]:
 def _render_list(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     heads = "".join(f'<th scope="col" class="words">{escape(word)}</th>' for word in headings)
     lines = [
-        f'<tr><th scope="row">{name}</th>' + "".join(f'<td class="words short">{cell}</td>' for cell in cells) + "</tr>"
+        f'<tr><th scope="row">{name}</th>'
+        + "".join(
+            f'<td class="words {"title" if place == 0 else "short"}">{cell}</td>' for place, cell in enumerate(cells)
+        )
+        + "</tr>"
         for name, *cells in rows
     ]
     return [

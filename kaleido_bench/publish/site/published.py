@@ -23,7 +23,7 @@ class PublishedLine(NamedTuple):
     values: dict[str, str]
     convention: str
     resolution: str
-    made: str
+    made: tuple[str, ...]
     source: str
     secondary: bool
     note: str
@@ -40,7 +40,7 @@ def group_published(rows: Sequence[Reported], protocol: Protocol | None) -> tupl
     open_lines: dict[tuple[object, ...], list[PublishedLine]] = {}
     for row in rows:
         reasons = judge_reported(row, protocol) if protocol is not None else ()
-        made = "; ".join(FLAGS[flag] for flag in row.flags)
+        made = tuple(FLAGS[flag] for flag in row.flags)
         line = PublishedLine(
             method=row.method,
             references=row.references,

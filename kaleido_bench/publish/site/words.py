@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from kaleido_bench.conventions import list_caveats, load_convention
 from kaleido_bench.protocol import PendingIndex, Protocol, fields_hash
-from kaleido_bench.publish.reported import UNKNOWN
 from kaleido_bench.publish.site.published import PublishedLine, list_metrics, published_arrow
 from kaleido_bench.publish.site.subjects import Subject
 from kaleido_bench.publish.tables import Section, round_mean
@@ -27,7 +26,12 @@ PUBLISHED = (
     "none of it is ranked."
 )
 
-COMPARES = "Same convention, image size, cameras and number of references as ours"
+NOTHING = "–"
+
+WHY_NOT = "why not"
+"""The heading over the reasons of `judge_reported`."""
+
+COMPARES = "As far as is known, made as ours: same convention, image size, cameras and numbers of references"
 
 COMPARES_NOT = "Not comparable with ours, and why"
 
@@ -68,15 +72,16 @@ def _describe_samples(protocol: Protocol) -> str:
 
 
 def _describe_targets(subject: Subject) -> str:
-    kind = "none of them is a reference" if subject.protocol.targets == "strict-novel" else "as published"
+    kind = "strict-novel: none is a reference" if subject.protocol.targets == "strict-novel" else "as published"
     if subject.loaded is None:
-        return f"{subject.protocol.targets}: {kind}"
+        return kind
     cases = subject.loaded.cases
     scenes = len({case.scene for case in cases})
     views = sum(len(case.targets) for case in cases)
     leaked = sum(len(set(case.targets) & set(case.references)) for case in cases)
     shown = f", {leaked} of them references too" if leaked else ""
-    return f"{views} views in {len(cases)} cases of {scenes} scenes; {subject.protocol.targets}: {kind}{shown}"
+    extent = f"{_count(views, 'view')} in {_count(len(cases), 'case')} of {_count(scenes, 'scene')}"
+    return f"{extent}; {kind}{shown}"
 
 
 def _write_command(protocol: Protocol) -> str:
@@ -147,58 +152,66 @@ def build_published(subject: Subject) -> list[PublishedTable]:
 
 
 def build_published_table(title: str, lines: Sequence[PublishedLine], results: Sequence[Result]) -> PublishedTable:
-    """One table of others' numbers.
+    """One table of others' numbers; columns in which nothing stands are left out.
 
     Args:
         results: of ours under the same protocol; those of `nearest` are put on top, to tell how hard the question is.
     """
     metrics = list_metrics(lines)
-    why = any(line.reasons for line in lines)
-    headings = (
-        "method",
-        "references",
-        *(f"{metric_title(metric)} {published_arrow(metric)}" for metric in metrics),
-        *(("why not",) if why else ()),
-        "convention",
-        "image size",
-        "how",
-        "source",
-        "note",
-    )
-    cells = tuple(
-        (
-            line.method,
-            str(line.references or "–"),
-            *(line.values.get(metric, "–") for metric in metrics),
-            *(("; ".join(line.reasons),) if why else ()),
-            line.convention,
-            line.resolution if line.resolution == UNKNOWN else line.resolution.replace("x", " x "),
-            line.made or "–",
-            f"{line.source}{' (secondary)' if line.secondary else ''}",
-            line.note or "–",
-        )
-        for line in lines
-    )
+    numbers: dict[str, list[str]] = {
+        "references": [str(line.references or NOTHING) for line in lines],
+        **{
+            f"{metric_title(metric)} {published_arrow(metric)}": [line.values.get(metric, NOTHING) for line in lines]
+            for metric in metrics
+        },
+    }
+    words = {head: cells for head, cells in _list_words(title, lines).items() if set(cells) != {NOTHING}}
+    columns = [[line.method for line in lines], *numbers.values(), *words.values()]
     counts = {str(line.references) for line in lines}
-    anchors = tuple(
-        anchor
+    anchors = [
+        (*anchor, *[""] * len(words))
         for result in results
         if result.model.name == BASELINES[0]
-        for anchor in _list_anchors(result, metrics, counts, len(headings))
+        for anchor in _list_anchors(result, metrics, counts)
+    ]
+    return PublishedTable(
+        title,
+        ("method", *numbers, *words),
+        range(1, 1 + len(numbers)),
+        tuple(zip(*columns, strict=True)),
+        tuple(anchors),
     )
-    return PublishedTable(title, headings, range(1, 2 + len(metrics)), cells, anchors)
 
 
-def _list_anchors(result: Result, metrics: Sequence[str], counts: set[str], width: int) -> list[tuple[str, ...]]:
+def _list_words(title: str, lines: Sequence[PublishedLine]) -> dict[str, list[str]]:
+    """What stands beside the numbers, by heading. Of a protocol of ours, `why not` says where a number was made in
+    another way; else it was made in ours.
+    """
+    ours = title in (COMPARES, COMPARES_NOT)
+    made_elsewhere = {
+        "convention": [line.convention for line in lines],
+        "image size": [
+            line.resolution.replace("x", " x ") if line.resolution[0].isdigit() else line.resolution for line in lines
+        ],
+    }
+    return {
+        WHY_NOT: ["; ".join(line.reasons) or NOTHING for line in lines],
+        **({} if ours else made_elsewhere),
+        "how": ["; ".join(each for each in line.made if each not in line.reasons) or NOTHING for line in lines],
+        "source": [f"{line.source}{' (secondary)' if line.secondary else ''}" for line in lines],
+        "note": [line.note or NOTHING for line in lines],
+    }
+
+
+def _list_anchors(result: Result, metrics: Sequence[str], counts: set[str]) -> list[tuple[str, ...]]:
     kind = result.protocol.targets
     means = {(m.references, m.metric): m.mean for m in result.means if m.targets == kind}
     lines: list[tuple[str, ...]] = []
     for label in result.protocol.reference_labels:
         if label in counts or label == "all":
             numbers = [means.get((label, metric)) for metric in metrics]
-            texts = ["–" if n is None else round_mean(m, n) for m, n in zip(metrics, numbers, strict=True)]
-            line = (f"{result.model.model}, measured here", label, *texts, result.convention.name)
-            lines.append((*line, *[""] * (width - len(line))))
+            texts = [NOTHING if n is None else round_mean(m, n) for m, n in zip(metrics, numbers, strict=True)]
+            lines.append((f"{result.model.model}, measured here", label, *texts))
     return lines
 
 
