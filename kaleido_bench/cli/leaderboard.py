@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from kaleido_bench.publish.boards import Added, Boards
 
 DEFAULT = Path("leaderboards")
-"""The folder of all results, where a call names no other. (`publish.boards` is not imported for it.)"""
+"""The folder of all results, where a call names no other."""
 
 Folder = Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder of all results.")]
 Into = Annotated[Path, typer.Option("--to", metavar="DIR", help="The folder of all results.")]
@@ -150,8 +150,6 @@ def build(
     subjects = load_subjects(read.boards, load_reported(tables), load_external(tables))
     written = write_site(out or folder / "pages", build_site(subjects, markdown=markdown))
     if json:
-        print_json({**written._asdict(), "folder": str(written.folder), "index": str(written.index)})
+        print_json({**written._asdict(), "folder": str(written.folder), "home": str(written.home)})
     else:
-        typer.echo(
-            f"{written.index}: {written.pages} pages, {written.changed} files written, {written.removed} removed"
-        )
+        typer.echo(f"{written.home}: {written.pages} pages, {written.changed} files written, {written.removed} removed")

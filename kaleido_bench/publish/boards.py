@@ -31,9 +31,6 @@ from kaleido_bench.suites import find_completed, replace_pending
 RESULTS = "results"
 """The folder of a protocol's results."""
 
-LEADERBOARDS = Path("leaderboards")
-"""The folder of all results, where a call names no other."""
-
 LISTED = 5
 """So many differences of one file are named; more follow from these as a rule."""
 
@@ -82,6 +79,7 @@ class Shelf:
 
     def __init__(self, completed: Path | None) -> None:
         self._completed = completed
+        self._shipped = find_protocols()
         self._mine = {} if completed is None else {name: path for name, (path, _) in find_completed(completed).items()}
         self._loaded: dict[str, LoadedProtocol] = {}
 
@@ -95,29 +93,31 @@ class Shelf:
         """The protocol whose folder this is: the longest end of its path that is a name, else its last part."""
         parts = folder.resolve().parts
         names = ["/".join(parts[start:]) for start in range(1, len(parts))]
-        known = (name for name in names if name in self._mine or name in find_protocols())
+        known = (name for name in names if name in self._mine or name in self._shipped)
         return next(known, folder.resolve().name)
 
-    def _find(self, name: str) -> Path | str:
-        if name in find_protocols():
+    def _find(self, name: str) -> Path:
+        if name in self._shipped:
             (found,) = replace_pending([name], self._completed)
-            return found
-        return self._mine.get(name, name)
+            return self._shipped[name] if found == name else Path(found)
+        if name not in self._mine:
+            raise BenchError(
+                f"protocol '{name}'",
+                "none of that name ships" + ("" if self._completed is None else f" or is in {self._completed}"),
+                expected="a name of `kbench list protocols`, or of your own protocols",
+                fix="Of one of your own, give the folder of its YAML file: --completed DIR.",
+            )
+        return self._mine[name]
 
 
 # Reading
-
-
-def has_results(folder: Path) -> bool:
-    """Whether there is a result in the way of leaderboards at or below a folder, or it is one."""
-    return bool(find_files(folder))
 
 
 def find_files(folder: Path) -> list[Path]:
     """The result files at or below a path: itself, those of a `results` folder, or of all below; sorted."""
     if folder.is_file():
         return [folder] if folder.parent.name == RESULTS else []
-    inside = folder.glob("*.json") if folder.name == RESULTS else []
+    inside = list(folder.glob("*.json")) if folder.name == RESULTS else list[Path]()
     return sorted({*inside, *folder.glob(f"**/{RESULTS}/*.json")})
 
 

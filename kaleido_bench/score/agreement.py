@@ -111,7 +111,9 @@ def _find_extent(result: Result, loaded: LoadedProtocol) -> Iterator[Difference]
 def _find_lacking(result: Result, convention: Convention, loaded: LoadedProtocol) -> Iterator[Difference]:
     """Whether every metric of the protocol is there, and every required one scored."""
     protocol = loaded.protocol
-    asked = [name for name in (*protocol.metrics, *protocol.optional_metrics) if name in convention.metrics]
+    asked: list[JsonValue] = [
+        name for name in (*protocol.metrics, *protocol.optional_metrics) if name in convention.metrics
+    ]
     yield from compare("metrics", [metric.name for metric in result.metrics], asked)
     for metric in result.metrics:
         if metric.name in protocol.metrics:
@@ -301,4 +303,4 @@ def _find_sweep(result: Result, loaded: LoadedProtocol) -> Iterator[Difference]:
             "scale_sweep.chosen", f"{len(found)} choices", f"one for each of {len(asked)} cases and samples"
         )
     if strange := {each.scale for each in result.scale_sweep.chosen} - set(cameras.scales):
-        yield Difference("scale_sweep.chosen", sorted(strange), f"among {list(cameras.scales)}")
+        yield Difference("scale_sweep.chosen", f"{sorted(strange)}", f"among {list(cameras.scales)}")

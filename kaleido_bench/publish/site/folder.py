@@ -34,7 +34,7 @@ class Written(NamedTuple):
     """What a build did."""
 
     folder: Path
-    index: Path
+    home: Path
     pages: int
     files: int
     changed: int

@@ -68,11 +68,21 @@ def _narrow(result: Result, scene: str) -> Result:
     """A result as if its protocol had this one scene. Made to be drawn and never written."""
     means = [mean for mean in result.scenes if mean.scene == scene]
     protocol = result.protocol.model_copy(update={"scenes": 1, "title": scene, "target_views": _count_views(means)})
-    records = [{**mean.model_dump(exclude={"scene"}), "scenes": 1} for mean in means]
+    records = [
+        MeanRecord(
+            references=mean.references,
+            metric=mean.metric,
+            targets=mean.targets,
+            mean=mean.mean,
+            views=mean.views,
+            scenes=1,
+        )
+        for mean in means
+    ]
     return result.model_copy(
         update={
             "protocol": protocol,
-            "means": tuple(MeanRecord(**record) for record in records),
+            "means": tuple(records),
             "sample_means": (),
             "notes": (),
         }
