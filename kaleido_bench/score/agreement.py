@@ -62,7 +62,7 @@ def find_disagreements(result: Result, loaded: LoadedProtocol, convention: Conve
     yield from _find_making(result, convention, loaded)
     yield from _find_means(result, loaded, convention)
     yield from _find_sweep(result, loaded)
-    yield from _find_impossible(result)
+    yield from _find_impossible(result, convention)
 
 
 def compare(field: str, found: JsonValue, expected: JsonValue) -> Iterator[Difference]:
@@ -115,9 +115,12 @@ def _find_lacking(result: Result, convention: Convention, loaded: LoadedProtocol
         name for name in (*protocol.metrics, *protocol.optional_metrics) if name in convention.metrics
     ]
     yield from compare("metrics", [metric.name for metric in result.metrics], asked)
+    learned = {recipe.metric for recipe in convention.lpips}
     for metric in result.metrics:
         if metric.name in protocol.metrics:
             yield from compare(f"{metric.name}.status", metric.status, "scored")
+        if metric.status == "scored" and metric.name not in learned:
+            yield from compare(f"{metric.name}.weights", metric.weights, None)
 
 
 def _find_making(result: Result, convention: Convention, loaded: LoadedProtocol) -> Iterator[Difference]:
@@ -255,10 +258,10 @@ def _find_apart(means: Mapping[_Place, MeanRecord]) -> Iterator[Difference]:
 # Numbers that cannot be
 
 
-def _find_impossible(result: Result) -> Iterator[Difference]:
+def _find_impossible(result: Result, convention: Convention) -> Iterator[Difference]:
     """Numbers that their metric cannot have, such as an SSIM above 1, and an oracle that is worse than the mean."""
     for each in (*result.means, *result.scenes):
-        low, high = _find_range(each.metric, result.psnr_cap)
+        low, high = _find_range(each.metric, convention)
         if not low <= each.mean <= high:
             yield Difference(f"{_name(each)}.mean", each.mean, f"{low:g} to {high:g}")
     higher = {metric.name: metric.higher_is_better for metric in result.metrics}
@@ -279,10 +282,13 @@ def _name(mean: MeanRecord | SceneMeanRecord) -> str:
     return f"scenes[{mean.scene}]{place}" if isinstance(mean, SceneMeanRecord) else f"means{place}"
 
 
-def _find_range(metric: str, cap: float | None) -> tuple[float, float]:
-    """Where a mean can lie. PSNR of 8-bit images is never below 0 dB; a distance of LPIPS is never negative."""
+def _find_range(metric: str, convention: Convention) -> tuple[float, float]:
+    """Where a mean can lie. The PSNR of images in [0, 1] is never below 0 dB, unless its peak is that of the pair; a
+    distance of LPIPS is never negative.
+    """
     if metric in PSNR_METRICS:
-        return 0.0, math.inf if cap is None else cap
+        cap = fill_unset(convention).view_psnr_cap
+        return -math.inf if convention.psnr.data_range == "pair" else 0.0, math.inf if cap is None else cap
     return (-1.0, 1.0) if metric.startswith("ssim") else (0.0, math.inf)
 
 
