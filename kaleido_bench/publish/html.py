@@ -31,7 +31,6 @@ th[scope=row], th.words:first-child { position: sticky; left: 0; background: Can
 .start { padding-left: 1.6rem; }
 thead tr:last-child { border-bottom: 2px solid var(--line); }
 thead th[scope=colgroup] { text-align: center; font-weight: 600; border-bottom: 1px solid var(--line); }
-thead th[scope=colgroup] span { position: sticky; left: 9rem; right: 1rem; display: inline-block; }
 tbody tr { border-bottom: 1px solid color-mix(in srgb, var(--line) 35%, transparent); }
 tbody tr:hover, tbody tr:hover th { background: var(--hover); }
 button { font: inherit; color: inherit; background: none; border: 0; padding: 0; cursor: pointer; }
@@ -162,7 +161,7 @@ def list_legend(section: Section) -> list[str]:
 
 
 def _render_group(group: Group) -> str:
-    return f'<th scope="colgroup" colspan="{len(group.places)}"><span>{escape(group.title)}</span></th>'
+    return f'<th scope="colgroup" colspan="{len(group.places)}">{escape(group.title)}</th>'
 
 
 def _render_columns(groups: Sequence[Group], section: Section) -> str:

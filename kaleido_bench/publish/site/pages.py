@@ -43,6 +43,7 @@ code, .mono { font: .85em/1.5 ui-monospace, monospace; overflow-wrap: anywhere; 
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .15rem 1rem; margin: 1rem 0; font-size: .9375rem; }
 dt { color: var(--dim); }
 dd { margin: 0; min-width: 0; }
+@media (max-width: 48rem) { thead th[scope=colgroup] { text-align: left; padding-left: 1.6rem; } }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
 .lead { color: var(--dim); }
 .rank { display: inline-block; min-width: 1.4em; padding-left: .25em; text-align: left; }
