@@ -119,12 +119,15 @@ def _read(folder: Path, completed: Path | None) -> Boards:
 
 
 def _finish_check(read: Boards, *, printed: bool) -> None:
+    from kaleido_bench.publish.words import count
+
     if not printed:
         for fault in read.faults:
             typer.echo(str(fault))
-    say(f"checked {read.files} results of {len(read.boards)} protocols: {len(read.faults)} faults")
+    faults = count(len(read.faults), "fault")
+    say(f"checked {count(read.files, 'result')} of {count(len(read.boards), 'protocol')}: {faults}")
     if read.faults:
-        raise IncompleteError(f"faults: {len(read.faults)}, see above")
+        raise IncompleteError(f"{faults}, see above")
 
 
 def build(

@@ -10,7 +10,7 @@ from kaleido_bench.protocol import PendingIndex, Protocol, fields_hash
 from kaleido_bench.publish.site.published import PublishedLine, list_metrics, published_arrow
 from kaleido_bench.publish.site.subjects import Subject
 from kaleido_bench.publish.tables import Section, round_mean
-from kaleido_bench.publish.words import HASH_LENGTH, metric_title
+from kaleido_bench.publish.words import HASH_LENGTH, count, metric_title
 from kaleido_bench.score.results import Result
 
 BASELINES = ("nearest", "mean")
@@ -80,7 +80,7 @@ def _describe_targets(subject: Subject) -> str:
     views = sum(len(case.targets) for case in cases)
     leaked = sum(len(set(case.targets) & set(case.references)) for case in cases)
     shown = f", {leaked} of them references too" if leaked else ""
-    extent = f"{_count(views, 'view')} in {_count(len(cases), 'case')} of {_count(scenes, 'scene')}"
+    extent = f"{count(views, 'view')} in {count(len(cases), 'case')} of {count(scenes, 'scene')}"
     return f"{extent}; {kind}{shown}"
 
 
@@ -220,8 +220,4 @@ def summarise_published(lines: Sequence[PublishedLine]) -> str:
     numbers = sum(len(line.values) for line in lines)
     comparable = sum(len(line.values) for line in lines if not line.reasons)
     methods = len({line.method for line in lines})
-    return f"{_count(numbers, 'number')} of {_count(methods, 'method')}, {comparable or 'none'} comparable"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
+    return f"{count(numbers, 'number')} of {count(methods, 'method')}, {comparable or 'none'} comparable"
