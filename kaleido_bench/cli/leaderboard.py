@@ -14,7 +14,8 @@ from kaleido_bench.cli.printing import print_json
 from kaleido_bench.errors import BenchError, IncompleteError
 
 if TYPE_CHECKING:
-    from kaleido_bench.publish.boards import Added, Boards
+    from kaleido_bench.publish.adding import Added
+    from kaleido_bench.publish.boards import Boards
 
 DEFAULT = Path("leaderboards")
 """The folder of all results, where a call names no other."""
@@ -51,7 +52,8 @@ def add(run: RunFolders, to: Into = DEFAULT, json: Json = False, completed: Comp
     from kaleido_bench.cli.folders import find_all_runs
     from kaleido_bench.cli.pairs import Failure, finish, go_on
     from kaleido_bench.predictions import open_run
-    from kaleido_bench.publish.boards import Shelf, add_result
+    from kaleido_bench.publish.adding import add_result
+    from kaleido_bench.publish.boards import Shelf
     from kaleido_bench.score.checking import load_checked_result
 
     shelf = Shelf(completed)

@@ -1,28 +1,26 @@
-"""A folder of results: what is in it, what is wrong with it, and taking one in.
+"""A folder of results: what is in it, and what is wrong with it.
 
     leaderboards/<protocol>/results/<model>.json     one result a model
     leaderboards/reported/*.csv                      what others published (see `reported.py`); no results
 
 A file here has left its rows and predictions behind. It is held to today's protocol and convention and to itself
 (`score/agreement.py`), and to the other files: one label is one set of weights, and one set of weights was trained on
-one list of data sets. Nothing is taken in that this would find fault with.
+one list of data sets. `adding.py` takes nothing in that this would find fault with.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from kaleido_bench.atomic import update_bytes_atomic
 from kaleido_bench.conventions import load_convention
-from kaleido_bench.errors import BenchError, IncompleteError
+from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import run_folder
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
-from kaleido_bench.publish.tables import round_mean
 from kaleido_bench.score.agreement import Difference, find_disagreements
 from kaleido_bench.score.results import Result, load_result, render_result
 from kaleido_bench.shipped import find_protocols
@@ -213,11 +211,12 @@ def check_result(result: Result, loaded: LoadedProtocol, where: str) -> list[Fau
 
 def _describe(difference: Difference, where: str) -> Fault:
     again = "Score the run again and add it: `kbench score RUN`, `kbench leaderboard add RUN`."
-    found, expected = _show(difference.found), _show(difference.expected)
+    found, expected = show_value(difference.found), show_value(difference.expected)
     return Fault(where, f"{difference.field} is {found}", expected, again)
 
 
-def _show(value: JsonValue) -> str:
+def show_value(value: JsonValue) -> str:
+    """A value as messages have it: JSON, and not too much of it."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 120 else f"{text[:117]}..."
 
@@ -237,7 +236,7 @@ def _compare_boards(entries: Sequence[Entry]) -> Iterator[Fault]:
         model = entry.result.model
         first = weights.setdefault(model.model, entry)
         if first.result.model.weights_sha256 != model.weights_sha256:
-            found, expected = (_short(each) for each in (model.weights_sha256, first.result.model.weights_sha256))
+            found, expected = (short_hash(each) for each in (model.weights_sha256, first.result.model.weights_sha256))
             yield Fault(
                 str(entry.path),
                 f"{model.model} has the weights {found}",
@@ -250,123 +249,17 @@ def _compare_boards(entries: Sequence[Entry]) -> Iterator[Fault]:
         if first.result.model.training_data != model.training_data:
             yield Fault(
                 str(entry.path),
-                f"training_data is {_list(model.training_data)}",
-                f"{_list(first.result.model.training_data)}, as the same weights say in {first.path}",
+                f"training_data is {list_names(model.training_data)}",
+                f"{list_names(first.result.model.training_data)}, as the same weights say in {first.path}",
                 "Say the same of the same weights: their runs follow from the model's card.",
             )
 
 
-def _short(sha256: str | None) -> str:
+def short_hash(sha256: str | None) -> str:
+    """The first digits of a hash, or `none`."""
     return "none" if sha256 is None else sha256[:12]
 
 
-def _list(names: Sequence[str] | None) -> str:
+def list_names(names: Sequence[str] | None) -> str:
+    """Data sets as messages have them; None is unknown."""
     return "unknown" if names is None else ", ".join(names) or "none"
-
-
-# Taking one in
-
-
-class Change(NamedTuple):
-    """What one result has and another has not: a number of a table, or what it was made with."""
-
-    what: str
-    before: str
-    after: str
-
-    def __str__(self) -> str:
-        return f"{self.what} {self.before} -> {self.after}"
-
-
-class Added(NamedTuple):
-    """What became of a result."""
-
-    path: Path
-    protocol: str
-    model: str
-    done: Literal["added", "replaced", "unchanged"]
-    changes: tuple[Change, ...]
-
-
-def add_result(root: Path, result: Result, loaded: LoadedProtocol, where: str) -> Added:
-    """Put a result among the others, whole or not at all; one that is there of this model is replaced.
-
-    Args:
-        root: the folder of all results; it need not be there.
-        loaded: the protocol of the result's name, as it ships today.
-        where: the run, for messages.
-
-    Raises:
-        IncompleteError: it is not over the whole protocol, lacks a metric, or lacks one that the result there has.
-        BenchError: it is of another protocol or convention, or a file in its place cannot be read.
-    """
-    _refuse_unfinished(result, loaded, where)
-    for fault in check_result(result, loaded, where):
-        raise BenchError(fault.file, fault.found, expected=fault.expected, fix=fault.fix)
-    path = place_file(root, result)
-    before = load_result(path) if path.is_file() else None
-    if before is not None:
-        _refuse_loss(before, result, path, where)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wrote = update_bytes_atomic(path, render_result(result))
-    done = "unchanged" if not wrote else "added" if before is None else "replaced"
-    changes = () if before is None else tuple(list_changes(before, result))
-    return Added(path, result.protocol.name, result.model.model, done, changes)
-
-
-def _refuse_unfinished(result: Result, loaded: LoadedProtocol, where: str) -> None:
-    if result.partial:
-        reasons = ", ".join(result.partial_reasons) or "a part of the protocol"
-        raise IncompleteError(
-            f"{where}: its result is partial ({reasons}); a leaderboard takes whole ones. Run it without that."
-        )
-    if not result.complete:
-        counts = result.counts
-        raise IncompleteError(
-            f"{where}: its result has {counts.views_found} of {counts.views_expected} views. `kbench run` finishes it."
-        )
-    scored = {metric.name for metric in result.metrics if metric.status == "scored"}
-    # Of another protocol the metrics are not the point.
-    if result.protocol.hash == loaded.hash and (lacking := [n for n in loaded.protocol.metrics if n not in scored]):
-        raise IncompleteError(
-            f"{where}: {', '.join(lacking)} of its protocol not scored. See `kbench weights list`, then `kbench score`."
-        )
-
-
-def _refuse_loss(before: Result, after: Result, path: Path, where: str) -> None:
-    """A newer result must not take a metric off the board because some machine lacked its weights."""
-    if before.protocol.hash != after.protocol.hash:
-        return
-    had, has = ({m.name for m in each.metrics if m.status == "scored"} for each in (before, after))
-    if lost := sorted(had - has):
-        raise IncompleteError(
-            f"{where}: {', '.join(lost)} not scored, and {path} has it. "
-            "See `kbench weights list`, then `kbench score`; or remove that file first."
-        )
-
-
-def list_changes(before: Result, after: Result) -> Iterator[Change]:
-    """What differs between two results of one model: what they were made with, then the numbers of their tables."""
-    pairs: Mapping[str, tuple[object, object]] = {
-        "protocol": (before.protocol.hash[:12], after.protocol.hash[:12]),
-        "convention": (before.convention.hash[:12], after.convention.hash[:12]),
-        "scorer": (before.scorer_version, after.scorer_version),
-        "weights": (_short(before.model.weights_sha256), _short(after.model.weights_sha256)),
-        "fingerprint": (_short(before.model.fingerprint), _short(after.model.fingerprint)),
-        "settings": (_show(before.model.settings), _show(after.model.settings)),
-        "training data": (_list(before.model.training_data), _list(after.model.training_data)),
-        "samples": (before.samples, after.samples),
-        "predictions": (_short(before.predictions_sha256), _short(after.predictions_sha256)),
-    }
-    yield from (Change(what, str(old), str(new)) for what, (old, new) in pairs.items() if old != new)
-    numbers = [_list_numbers(each) for each in (before, after)]
-    for place in dict.fromkeys((*numbers[0], *numbers[1])):
-        old, new = (each.get(place, "none") for each in numbers)
-        if old != new:
-            yield Change(f"{place[0]} ({place[1]})", old, new)
-
-
-def _list_numbers(result: Result) -> dict[tuple[str, str], str]:
-    targets = result.protocol.targets
-    counted = (mean for mean in result.means if mean.targets == targets)
-    return {(mean.metric, mean.references): round_mean(mean.metric, mean.mean) for mean in counted}

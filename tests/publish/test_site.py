@@ -19,7 +19,8 @@ from kaleido_bench.publish.boards import Shelf, read_boards
 from kaleido_bench.publish.reported import Reported, load_external, load_reported
 from kaleido_bench.publish.site import Subjects, build_site, load_subjects, write_site
 from kaleido_bench.publish.site.curves import choose_ticks, render_curves
-from kaleido_bench.publish.site.pages import render_index, render_page
+from kaleido_bench.publish.site.lists import render_index
+from kaleido_bench.publish.site.pages import render_page
 from kaleido_bench.publish.site.published import group_published
 from kaleido_bench.publish.site.subjects import ResultFile, Subject
 from kaleido_bench.publish.site.tables import build_scene, order_results, split_section

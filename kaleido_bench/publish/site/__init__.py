@@ -1,8 +1,8 @@
 """The pages of a folder of results: one a protocol, one that lists them, one of what others published elsewhere.
 
 `subjects` is what a page is about, `tables` how its numbers are cut and ordered, `published` the numbers of others,
-`curves` the drawings, `words` what HTML and Markdown say alike, `pages` and `markdown` the two forms, `folder` where
-they are written.
+`curves` the drawings, `words` what HTML and Markdown say alike, `pages`, `lists` and `markdown` the two forms, and
+`folder` where they are written.
 """
 
 from kaleido_bench.publish.site.building import build_site

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 from kaleido_bench.publish.formats import render_csv
 from kaleido_bench.publish.site import markdown as text
-from kaleido_bench.publish.site.pages import (
-    EXTERNAL_PAGE,
-    csv_name,
-    data_name,
-    page_name,
-    render_elsewhere,
-    render_index,
-    render_page,
-)
+from kaleido_bench.publish.site.lists import ALL_CSV, EXTERNAL_PAGE, render_elsewhere, render_index
+from kaleido_bench.publish.site.pages import csv_name, data_name, page_name, render_page
 from kaleido_bench.publish.site.subjects import Subjects
 from kaleido_bench.publish.tables import build_table
 
 
 def build_site(subjects: Subjects, *, markdown: bool = False) -> dict[str, bytes]:
-    """Contents by path: `index.html`, `<protocol>.html`, and below `data/` each table and each result as it is stored.
+    """Contents by path: `index.html`, `<protocol>.html`, all numbers as `results.csv`, and below `data/` the
+    table of each protocol and each result as it is stored.
 
     Args:
         markdown: each page in Markdown beside it, too.
     """
-    pages = {"index.html": render_index(subjects)}
+    everything = [result for subject in subjects.measured for result in subject.results]
+    pages = {"index.html": render_index(subjects), ALL_CSV: render_csv(build_table(everything, "both"))}
     files: dict[str, bytes] = {}
     for subject in (*subjects.measured, *subjects.unmeasured):
         pages[page_name(subject)] = render_page(subject)
