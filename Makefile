@@ -1,6 +1,6 @@
 # make demo    the main job on embedded data: installs into .venv, predicts, scores, prints the table
 # make test    everything that CI runs
-# make check   format, lint, types, import contract
+# make check   format, lint, types, import contract, stored results
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,6 +26,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/kbench leaderboard check
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ from kaleido_bench.cli import (
     compare,
     doctor,
     import_split,
+    leaderboard,
     lint,
     listing,
     metrics,
@@ -47,6 +48,7 @@ def build_app() -> typer.Typer:
     app.command("lint")(ends_cleanly(lint.lint))
     app.command("import-split")(ends_cleanly(import_split.import_split))
     app.add_typer(metrics.build_metrics_app(), name="metrics")
+    app.add_typer(leaderboard.build_leaderboard_app(), name="leaderboard")
     app.add_typer(weights.build_weights_app(), name="weights")
     app.command("train")(ends_cleanly(train.train))
     app.command("doctor")(ends_cleanly(doctor.doctor))

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kaleido_bench.cli.options import ConventionName, Json, RunFolders
+from kaleido_bench.cli.options import CompletedFolder, ConventionName, Json
 from kaleido_bench.cli.tables import Format, print_table
-from kaleido_bench.errors import IncompleteError
+from kaleido_bench.errors import BenchError, IncompleteError
+
+if TYPE_CHECKING:
+    from kaleido_bench.predictions import Run
+    from kaleido_bench.publish.boards import Shelf
+    from kaleido_bench.score.results import Result
+
+Sources = Annotated[
+    list[Path],
+    typer.Argument(
+        metavar="RUN", help="Run folders, folders of runs, or stored results (leaderboards/<protocol>, one file)."
+    ),
+]
 
 
 def table(
-    run: RunFolders,
+    run: Sources,
     form: Annotated[Format, typer.Option("--format", "-f", help="How the table is written.")] = Format.TEXT,
     convention: ConventionName = None,
     samples: Annotated[
@@ -22,39 +36,86 @@ def table(
         bool, typer.Option("--efficiency", help="Seconds, memory, network evaluations and parameters, too.")
     ] = False,
     json: Json = False,
+    completed: CompletedFolder = None,
 ) -> None:
     """Results as a table. Ranked after rounding, ties marked; ends with 1 when a run has no result or no mean.
 
-    Each result is made again from its rows first: one that was edited is refused.
+    Each result of a run is made again from its rows first: one that was edited is refused. A stored one is held to its
+    protocol, its convention and itself. Seconds and memory are only in runs.
     """
-    from kaleido_bench.cli.console import say
-    from kaleido_bench.cli.folders import find_all_runs
-    from kaleido_bench.cli.lacking import check_predicted, count_unscored
+    from kaleido_bench.cli.folders import find_all_results
+    from kaleido_bench.cli.lacking import check_predicted
     from kaleido_bench.cli.pairs import Failure, finish, go_on
     from kaleido_bench.conventions import load_convention
     from kaleido_bench.predictions import open_run
-    from kaleido_bench.score.checking import load_checked_result
+    from kaleido_bench.publish.boards import Shelf
     from kaleido_bench.score.efficiency import Efficiency, load_run_efficiency
-    from kaleido_bench.score.results import Result, result_path, score_command
 
     if convention is not None:
         load_convention(convention, where="--convention")
     failures: list[Failure] = []
     results: list[Result] = []
+    stored: list[Result] = []
     efficiencies: list[Efficiency] = []
-    for folder in find_all_runs(run):
-        with go_on(str(folder), failures):
-            opened = open_run(folder)
-            name = convention or opened.record.convention
-            if not result_path(opened, name).is_file():
-                raise IncompleteError(
-                    f"{folder}: no result under {name} yet. Make it: `{score_command(opened, name)}`."
-                )
-            results.append(load_checked_result(opened, name))
+    shelf: Shelf | None = None
+    for path in find_all_results(run):
+        with go_on(str(path), failures):
+            if path.is_file():
+                shelf = shelf or Shelf(completed)
+                stored.append(_load_stored(path, shelf, convention))
+                continue
+            opened = open_run(path)
+            results.append(_load_made(opened, convention))
             efficiencies += [load_run_efficiency(opened)] if efficiency else []
-            if unscored := count_unscored(opened, results[-1]):
-                say(f"{folder}: {unscored} more predictions are there: `{score_command(opened, name)}` counts them")
             check_predicted(opened, results[-1])
+    results = join_stored(results, stored)
     if results:
         print_table(results, Format.JSON if json else form, samples=samples, efficiencies=efficiencies)
     finish(failures, sum(result.complete for result in results))
+
+
+def _load_made(run: Run, convention: str | None) -> Result:
+    """A run's own result, made again from its rows."""
+    from kaleido_bench.cli.console import say
+    from kaleido_bench.cli.lacking import count_unscored
+    from kaleido_bench.score.checking import load_checked_result
+    from kaleido_bench.score.results import result_path, score_command
+
+    name = convention or run.record.convention
+    again = f"`{score_command(run, name)}`"
+    if not result_path(run, name).is_file():
+        raise IncompleteError(f"{run.path}: no result under {name} yet. Make it: {again}.")
+    result = load_checked_result(run, name)
+    if unscored := count_unscored(run, result):
+        say(f"{run.path}: {unscored} more predictions are there: {again} counts them")
+    return result
+
+
+def _load_stored(path: Path, shelf: Shelf, convention: str | None) -> Result:
+    from kaleido_bench.publish.boards import load_entry
+
+    result = load_entry(path, shelf)
+    if convention not in (None, result.convention.name):
+        raise BenchError(
+            path,
+            f"a result under {result.convention.name}",
+            expected=f"one under {convention}, as --convention says",
+            fix="A stored result has no predictions to score again: name its run.",
+        )
+    return result
+
+
+def join_stored(results: Sequence[Result], stored: Sequence[Result]) -> list[Result]:
+    """Stored results before those of runs. Of two that are the same one is kept; two that are not, under one label, are
+    told apart.
+    """
+    kept: list[Result] = []
+    labels = {(each.protocol.hash, each.convention.hash, each.model.model) for each in results}
+    for each in stored:
+        if each in results:
+            continue
+        if (each.protocol.hash, each.convention.hash, each.model.model) in labels:
+            model = each.model.model_copy(update={"model": f"{each.model.model} (stored)"})
+            each = each.model_copy(update={"model": model})
+        kept.append(each)
+    return [*kept, *results]

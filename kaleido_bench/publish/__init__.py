@@ -1,1 +1,4 @@
-"""Results in, tables out. Everything here is pure: it reads no disk and asks no clock."""
+"""Results in, tables and pages out: pure, without clock or torch.
+
+Only `reported`, `boards`, `site.subjects` and `site.folder` read or write files.
+"""

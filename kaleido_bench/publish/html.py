@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from kaleido_bench.publish.efficiency import HEADINGS, EfficiencyRow, write_cells, write_notes
@@ -69,9 +69,21 @@ for (const table of document.querySelectorAll("table")) {
 
 def render_html(table: Table) -> str:
     """The page. Sections become sections, in order."""
+    title = table.sections[0].title if len(table.sections) == 1 else "kaleido-bench results"
+    heading = '<h1 class="said">kaleido-bench results</h1>'
+    return render_document(title, [heading, *(_render_section(section) for section in table.sections)])
+
+
+def render_document(title: str, main: Sequence[str], *, style: str = STYLE) -> str:
+    """A whole page around some markup.
+
+    Args:
+        title: of the window, as plain text.
+        main: markup, whose text is escaped.
+        style: all of the page's style.
+    """
     # The policy lets this very style and script run and nothing else, and keeps the page from asking any server.
-    policy = f"default-src 'none'; style-src {_hash_source(STYLE)}; script-src {_hash_source(SCRIPT)}"
-    title = escape(table.sections[0].title if len(table.sections) == 1 else "kaleido-bench results")
+    policy = f"default-src 'none'; style-src {_hash_source(style)}; script-src {_hash_source(SCRIPT)}"
     return "\n".join(
         [
             "<!doctype html>",
@@ -80,13 +92,12 @@ def render_html(table: Table) -> str:
             '<meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
-            f"<title>{title}</title>",
-            f"<style>{STYLE}</style>",
+            f"<title>{escape(title)}</title>",
+            f"<style>{style}</style>",
             "</head>",
             "<body>",
             "<main>",
-            '<h1 class="said">kaleido-bench results</h1>',
-            *(_render_section(section) for section in table.sections),
+            *main,
             "</main>",
             '<p id="status" class="said" role="status"></p>',
             f"<script>{SCRIPT}</script>",
@@ -101,30 +112,52 @@ def _hash_source(text: str) -> str:
 
 
 def _render_section(section: Section) -> str:
-    groups = group_columns(section.columns)
-    marks = any(find_mark(section, cell, place) for row in section.rows for place, cell in enumerate(row.cells))
-    legend = ["bold: best; underlined: second; equal after rounding shares a mark"] if marks else []
     return "\n".join(
         [
             "<section>",
             f"<h2>{escape(section.title)}</h2>",
-            '<div class="scroll" tabindex="0" role="region" aria-label="Results">',
-            "<table>",
-            f"<caption>{escape(str(write_caption(section)))}. Columns: the number of reference views.</caption>",
-            "<thead>",
-            f"<tr><td></td>{''.join(_render_group(group) for group in groups)}</tr>",
-            f"<tr>{_render_heading('model', -1, 'ascending', kind='words')}{_render_columns(groups, section)}</tr>",
-            "</thead>",
-            "<tbody>",
-            *(_render_row(section, row) for row in section.rows),
-            "</tbody>",
-            "</table>",
-            "</div>",
-            _render_notes([*legend, *section.notes]),
+            render_table(section),
+            render_notes([*list_legend(section), *section.notes]),
             *_render_efficiency(section.efficiency),
             "</section>",
         ]
     )
+
+
+def render_table(
+    section: Section, tags: Mapping[str, str] | None = None, *, ranks: bool = False, quiet: bool = False
+) -> str:
+    """The numbers of a section, sortable.
+
+    Args:
+        tags: model -> a word that stands beside its name.
+        ranks: write the rank of each number beside it; `=` where others share it.
+        quiet: the caption is there for those who do not see the page; the others have read it above.
+    """
+    groups = group_columns(section.columns)
+    caption = escape(f"{write_caption(section)}. Columns: the number of reference views.")
+    return "\n".join(
+        [
+            '<div class="scroll" tabindex="0" role="region" aria-label="Results">',
+            "<table>",
+            f"<caption{_class('said' if quiet else '')}>{caption}</caption>",
+            "<thead>",
+            f"<tr><td></td>{''.join(_render_group(group) for group in groups)}</tr>",
+            f"<tr>{render_heading('model', -1, 'ascending', kind='words')}{_render_columns(groups, section)}</tr>",
+            "</thead>",
+            "<tbody>",
+            *(_render_row(section, row, (tags or {}).get(row.model, ""), ranks=ranks) for row in section.rows),
+            "</tbody>",
+            "</table>",
+            "</div>",
+        ]
+    )
+
+
+def list_legend(section: Section) -> list[str]:
+    """What the marks of a section mean, where it has any."""
+    marks = any(find_mark(section, cell, place) for row in section.rows for place, cell in enumerate(row.cells))
+    return ["bold: best; underlined: second; equal after rounding shares a mark"] if marks else []
 
 
 def _render_group(group: Group) -> str:
@@ -139,11 +172,19 @@ def _render_columns(groups: Sequence[Group], section: Section) -> str:
             references = section.columns[place].references
             said = f"{column_title(group.first)}, {references} references"
             kind = "start" if place == group.places[0] else ""
-            headings.append(_render_heading(references, place, best_first, said, kind))
+            headings.append(render_heading(references, place, best_first, said, kind))
     return "".join(headings)
 
 
-def _render_heading(text: str, place: int, first: str, said: str = "", kind: str = "") -> str:
+def render_heading(text: str, place: int, first: str, said: str = "", kind: str = "") -> str:
+    """The heading of a column that can be sorted by.
+
+    Args:
+        place: of the column, as its cells have it in `data-place` beside their `data-value`.
+        first: the order that a first click gives, ascending or descending.
+        said: its name where the text alone says too little.
+        kind: its class.
+    """
     label = f' aria-label="{escape(said)}"' if said else ""
     return (
         f'<th scope="col"{_class(kind)} data-place="{place}" data-first="{first}">'
@@ -155,28 +196,37 @@ def _class(*words: str) -> str:
     return f' class="{" ".join(filter(None, words))}"' if any(words) else ""
 
 
-def _render_row(section: Section, row: TableRow) -> str:
-    partial = ' <span class="none">(partial)</span>' if row.partial else ""
-    name = f'<th scope="row" data-place="-1" data-value="{escape(row.model)}">{escape(row.model)}{partial}</th>'
+def _render_row(section: Section, row: TableRow, tag: str, *, ranks: bool) -> str:
+    words = [word for word in ("(partial)" if row.partial else "", tag) if word]
+    beside = "".join(f' <span class="none">{escape(word)}</span>' for word in words)
+    name = f'<th scope="row" data-place="-1" data-value="{escape(row.model)}">{escape(row.model)}{beside}</th>'
     if row.incomplete:
         return f'<tr>{name}<td class="none words" colspan="{len(row.cells)}">{escape(row.incomplete)}</td></tr>'
     starts = {group.places[0] for group in group_columns(section.columns)}
     cells = (
-        _render_cell(section, cell, place, "start" if place in starts else "") for place, cell in enumerate(row.cells)
+        _render_cell(section, cell, place, "start" if place in starts else "", ranks=ranks)
+        for place, cell in enumerate(row.cells)
     )
     return f"<tr>{name}{''.join(cells)}</tr>"
 
 
-def _render_cell(section: Section, cell: Cell, place: int, start: str) -> str:
+def _render_cell(section: Section, cell: Cell, place: int, start: str, *, ranks: bool) -> str:
     if cell.status != "value":
         return f"<td{_class('none', start)}>{cell.status if cell.status in NOT_SCORED else '–'}</td>"
     mark = find_mark(section, cell, place)
     said = f'<span class="said"> ({mark})</span>' if mark else ""
     value = "Infinity" if cell.mean == math.inf else repr(cell.mean)
-    return f'<td{_class(mark, start)} data-place="{place}" data-value="{value}">{cell.text}{said}</td>'
+    rank = _render_rank(section, cell, place) if ranks and cell.rank is not None else ""
+    return f'<td{_class(mark, start)} data-place="{place}" data-value="{value}">{cell.text}{said}{rank}</td>'
 
 
-def _render_notes(notes: Sequence[str]) -> str:
+def _render_rank(section: Section, cell: Cell, place: int) -> str:
+    shared = sum(row.cells[place].rank == cell.rank for row in section.rows) > 1
+    return f'<small class="rank"><span class="said"> rank </span>{"=" if shared else ""}{cell.rank}</small>'
+
+
+def render_notes(notes: Sequence[str]) -> str:
+    """A list of notes, or nothing."""
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return f'<ul class="notes">{items}</ul>' if items else ""
 
@@ -203,5 +253,5 @@ def _render_efficiency(rows: Sequence[EfficiencyRow]) -> list[str]:
         "</tbody>",
         "</table>",
         "</div>",
-        _render_notes(write_notes(rows)),
+        render_notes(write_notes(rows)),
     ]

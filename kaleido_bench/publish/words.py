@@ -66,7 +66,7 @@ def write_caption(section: Section) -> Caption:
     return Caption(
         f"protocol {section.protocol} v{section.version} ({section.protocol_hash[:HASH_LENGTH]}), "
         f"convention {section.convention} ({section.convention_hash[:HASH_LENGTH]})",
-        f"targets {section.targets}, {_count(section.scenes, 'scene')}, {_count(section.target_views, 'target view')}",
+        f"targets {section.targets}, {count(section.scenes, 'scene')}, {count(section.target_views, 'target view')}",
     )
 
 
@@ -86,5 +86,6 @@ def has_shared_mark(section: Section) -> bool:
     return False
 
 
-def _count(number: int, word: str) -> str:
+def count(number: int, word: str) -> str:
+    """`1 scene`, `6 scenes`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

@@ -205,14 +205,19 @@ def _find_status(metric: str, scores: Scores) -> MetricStatus:
 
 
 def list_notes(record: RunRecord, loaded: LoadedProtocol, convention: Convention) -> tuple[str, ...]:
-    """What is said beside every number: what the convention leaves unset, what it does not define, and that the model
-    has seen the data set.
-    """
+    """What is said beside every number of a run; see `write_notes`."""
+    return write_notes(record.model, record.adapter.training_data, loaded, convention)
+
+
+def write_notes(
+    model: str, training_data: Sequence[str] | None, loaded: LoadedProtocol, convention: Convention
+) -> tuple[str, ...]:
+    """What the convention leaves unset, what it does not define, and that the model has seen the data set."""
     asked = (*loaded.protocol.metrics, *loaded.protocol.optional_metrics)
     undefined = [f"{convention.name}: {name} is not defined by it" for name in asked if name not in convention.metrics]
     data_set = loaded.protocol.dataset.name
-    seen = data_set in (record.adapter.training_data or ())
-    trained = [f"{record.model}: trained on {data_set}, this protocol's data set: not zero-shot"] if seen else []
+    seen = data_set in (training_data or ())
+    trained = [f"{model}: trained on {data_set}, this protocol's data set: not zero-shot"] if seen else []
     return (*list_caveats(convention), *undefined, *trained)
 
 

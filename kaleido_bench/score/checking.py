@@ -9,33 +9,21 @@ signature: rows can be forged too, and are found out by scoring the predictions 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 from pydantic import JsonValue
 
-from kaleido_bench.conventions import Convention, fill_unset, load_convention
+from kaleido_bench.conventions import fill_unset, load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.items import plan_items
 from kaleido_bench.predictions import Run, load_prediction_record, load_run_protocol
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
+from kaleido_bench.score.agreement import Difference, compare, find_metric_differences
 from kaleido_bench.score.building import describe_model, describe_protocol, list_notes, reduce_scores
 from kaleido_bench.score.results import Result, load_result, result_path
 from kaleido_bench.score.rows import Made, Row, read_made, read_rows
-
-TOLERANCE = 1e-9
-"""Relative: sums are exact, and a pooled PSNR takes powers and logarithms that two machines may round apart."""
-
-
-class Difference(NamedTuple):
-    """A field, what the result says, and what its run says."""
-
-    field: str
-    found: JsonValue
-    expected: JsonValue
 
 
 def load_checked_result(run: Run, convention: str) -> Result:
@@ -64,42 +52,29 @@ def find_differences(run: Run, result: Result, rows: Sequence[Row], made: Made |
     loaded = load_run_protocol(run)
     convention = load_convention(result.convention.name)
     plain = result.model_dump(mode="json")
-    yield from _compare("protocol", plain["protocol"], describe_protocol(loaded).model_dump(mode="json"))
-    yield from _compare("convention.hash", plain["convention"]["hash"], convention.hash)
-    yield from _compare("model", plain["model"], describe_model(run.record).model_dump(mode="json"))
-    yield from _compare("psnr_cap", result.psnr_cap, fill_unset(convention).view_psnr_cap)
-    yield from _compare("notes", plain["notes"], list(list_notes(run.record, loaded, convention)))
-    yield from _find_metrics(result, convention, loaded)
+    yield from compare("protocol", plain["protocol"], describe_protocol(loaded).model_dump(mode="json"))
+    yield from compare("convention.hash", plain["convention"]["hash"], convention.hash)
+    yield from compare("model", plain["model"], describe_model(run.record).model_dump(mode="json"))
+    yield from compare("psnr_cap", result.psnr_cap, fill_unset(convention).view_psnr_cap)
+    yield from compare("notes", plain["notes"], list(list_notes(run.record, loaded, convention)))
+    yield from find_metric_differences(result, convention, loaded)
     reduced = reduce_scores(rows, loaded, convention, result.metrics, complete=result.complete)
     again = result.model_copy(update=reduced._asdict()).model_dump(mode="json")
     for name in reduced._fields:
-        yield from _compare(name, plain[name], again[name])
+        yield from compare(name, plain[name], again[name])
     yield from _find_extent(run, result, rows, loaded)
     yield from _find_sources(run, result, rows, loaded)
     if made is not None:
         yield from _find_making(result, made)
 
 
-def _find_metrics(result: Result, convention: Convention, loaded: LoadedProtocol) -> Iterator[Difference]:
-    """What a result says of its metrics: which way they are better, and by which weights, where those are pinned."""
-    pinned = {recipe.metric: recipe.trunk.sha256 for recipe in convention.lpips}
-    for metric in result.metrics:
-        defined = convention.metrics.get(metric.name)
-        higher = None if defined is None else defined.higher_is_better
-        yield from _compare(f"{metric.name}.higher_is_better", metric.higher_is_better, higher)
-        optional = metric.name in loaded.protocol.optional_metrics
-        yield from _compare(f"{metric.name}.optional", metric.optional, optional)
-        if metric.status == "scored" and (sha256 := pinned.get(metric.name)) is not None:
-            yield from _compare(f"{metric.name}.weights", metric.weights, sha256)
-
-
 def _find_making(result: Result, made: Made) -> Iterator[Difference]:
     """What a result says of the code, weights and masks that its rows were made with."""
-    yield from _compare("scorer_version", result.scorer_version, made.scorer_version)
-    yield from _compare("masks_sha256", result.masks_sha256, made.masks_sha256)
+    yield from compare("scorer_version", result.scorer_version, made.scorer_version)
+    yield from compare("masks_sha256", result.masks_sha256, made.masks_sha256)
     for metric in result.metrics:
         if metric.status == "scored":
-            yield from _compare(f"{metric.name}.weights", metric.weights, made.weights.get(metric.name))
+            yield from compare(f"{metric.name}.weights", metric.weights, made.weights.get(metric.name))
 
 
 def _find_extent(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedProtocol) -> Iterator[Difference]:
@@ -112,15 +87,15 @@ def _find_extent(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedPr
     whole = items == {(item.case.id, item.sample, item.scale) for item in planned}
     counts = result.counts
     scored = sorted(metric.name for metric in result.metrics if metric.status == "scored")
-    yield from _compare("metrics scored", ", ".join(scored), ", ".join(sorted({row.metric for row in rows})))
-    yield from _compare("counts.items_in_protocol", counts.items_in_protocol, len(planned))
-    yield from _compare("counts.items_found", counts.items_found, len(items))
-    yield from _compare("counts.views_found", counts.views_found, len(views))
-    yield from _compare("complete", result.complete, counts.items_found == counts.items_expected)
+    yield from compare("metrics scored", ", ".join(scored), ", ".join(sorted({row.metric for row in rows})))
+    yield from compare("counts.items_in_protocol", counts.items_in_protocol, len(planned))
+    yield from compare("counts.items_found", counts.items_found, len(items))
+    yield from compare("counts.views_found", counts.views_found, len(views))
+    yield from compare("complete", result.complete, counts.items_found == counts.items_expected)
     if result.complete:
-        yield from _compare("partial", result.partial, not whole)
+        yield from compare("partial", result.partial, not whole)
     if result.complete and not result.partial:
-        yield from _compare("samples", result.samples, len({row.sample for row in rows}))
+        yield from compare("samples", result.samples, len({row.sample for row in rows}))
 
 
 def _find_sources(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedProtocol) -> Iterator[Difference]:
@@ -131,28 +106,13 @@ def _find_sources(run: Run, result: Result, rows: Sequence[Row], loaded: LoadedP
     items = [item for item in planned if (item.case.id, item.sample, item.scale) in scored]
     if all((run.item_folder(item) / "case.json").is_file() for item in items):
         predictions = {item.key: load_prediction_record(run, item).sha256 for item in items}
-        yield from _compare("predictions_sha256", result.predictions_sha256, sha256_hex(canonical_json(predictions)))
+        yield from compare("predictions_sha256", result.predictions_sha256, sha256_hex(canonical_json(predictions)))
     targets = {(item.case.scene, view) for item in items for view in item.case.targets}
     truths: dict[str, dict[str, str | None]] = {}
     for scene, view in targets:
         truths.setdefault(scene, {})[view] = loaded.index.pin(scene, view).image
     if all(sha256 for found in truths.values() for sha256 in found.values()):
-        yield from _compare("truths_sha256", result.truths_sha256, sha256_hex(canonical_json(truths)))
-
-
-def _compare(field: str, found: JsonValue, expected: JsonValue) -> Iterator[Difference]:
-    """Two JSON values, to the leaf that differs."""
-    if isinstance(found, dict) and isinstance(expected, dict):
-        for key in sorted(found.keys() | expected.keys()):
-            yield from _compare(f"{field}.{key}", found.get(key), expected.get(key))
-    elif isinstance(found, list) and isinstance(expected, list) and len(found) == len(expected):
-        for place, (one, other) in enumerate(zip(found, expected, strict=True)):
-            yield from _compare(f"{field}[{place}]", one, other)
-    elif isinstance(found, float) and isinstance(expected, int | float):
-        if not math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=TOLERANCE):
-            yield Difference(field, found, expected)
-    elif found != expected:
-        yield Difference(field, found, expected)
+        yield from compare("truths_sha256", result.truths_sha256, sha256_hex(canonical_json(truths)))
 
 
 def _read_rows(run: Run, convention: str, path: Path) -> list[Row]:

@@ -215,6 +215,13 @@ def pool_psnr(decibels: Sequence[float]) -> float:
     return -10.0 * math.log10(error) if error > 0 else math.inf
 
 
+def pool_psnr_of_scenes(decibels: Sequence[float], views: Sequence[int]) -> float:
+    """The pooled PSNR over some scenes, from that of each and the number of its views."""
+    errors = [10.0 ** (-value / 10.0) * count for value, count in zip(decibels, views, strict=True)]
+    error = math.fsum(errors) / sum(views)
+    return -10.0 * math.log10(error) if error > 0 else math.inf
+
+
 def _build_average(metric: str, psnr: PsnrRule) -> Average:
     if metric not in PSNR_METRICS or not psnr.pooled:
         return _mean

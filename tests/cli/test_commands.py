@@ -19,7 +19,15 @@ from tests.predict.tiny import write_protocol
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["run", "--help"], ["compare", "--help"], ["list", "models"], ["metrics", "show", "seva"]]
+    "words",
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["compare", "--help"],
+        ["leaderboard", "--help"],
+        ["list", "models"],
+        ["metrics", "show", "seva"],
+    ],
 )
 def test_help_and_listing_import_nothing_heavy(words: list[str]) -> None:
     code = (
@@ -37,7 +45,7 @@ def test_every_command_has_help(kbench: Kbench) -> None:
     text = kbench("--help").out
     names = [command.name for command in build_app().registered_commands]
     assert {"run", "predict", "score", "table", "compare", "list", "show", "lint", "doctor"} <= set(names)
-    for name in (*names, "metrics", "weights"):
+    for name in (*names, "leaderboard", "metrics", "weights"):
         assert f"  {name} " in text
         assert kbench(name, "--help").code == 0
 
