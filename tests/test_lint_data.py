@@ -180,7 +180,7 @@ def test_ids_out_of_range(tmp_path: Path) -> None:
     write_data(tmp_path / "data", ("arc",))
     loaded = load_protocol(write_protocol(tmp_path / "tiny.yaml", scenes=("arc",), targets=("0004", "0408")))
     errors = [finding for finding in lint_data(loaded, tmp_path / "data") if finding.severity is Severity.ERROR]
-    assert {finding.message for finding in errors} == {"not in scene 'arc': 0408"}
+    assert {finding.message for finding in errors} == {"views that scene 'arc' does not have: 0408"}
 
 
 def with_cases(loaded: LoadedProtocol, *cases: Case) -> LoadedProtocol:

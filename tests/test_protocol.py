@@ -151,6 +151,9 @@ def test_a_target_that_is_a_reference_needs_as_published(protocol_files: Any) ->
 
 def test_a_missing_file_and_an_unknown_name_are_different_mistakes(tmp_path: Path) -> None:
     assert "no such file; expected a protocol file" in refusal(tmp_path / "none.yaml")
+    # A path of the checkout means nothing where the package was installed from a wheel; the name does.
+    message = refusal(tmp_path / "protocols/real/llff-few.yaml")
+    assert "no such file" in message and "named 'real/llff-few', without a path and .yaml" in message
     with pytest.raises(BenchError, match=r"protocol 'real/llff-fwe'.*Did you mean 'real/llff-few'\?"):
         load_protocol("real/llff-fwe")
 
