@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
-        "unreadable": "Correct what the line names; `kbench show --schema quickstart` prints the fields of a protocol.",
+        "unreadable": "Correct what the line names; `kbench show --schema` prints the fields of a protocol.",
         "ids-pending": "Get the file that the line names and run its command; until then the protocol cannot be run.",
         "target-is-reference": (
             "Take these views out of the targets and freeze the index again. To keep a published list as it is, say "
@@ -37,6 +37,10 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "not-pinned": (
             "With the data at hand, freeze the index with pins (kaleido_bench.authoring.pin_views). Without: state "
             "which files were used, since changed images or cameras would go unnoticed."
+        ),
+        "not-the-pinned": (
+            "Get the files of dataset.revision. Where the change is meant, freeze the index again and "
+            "raise the version: it is another protocol."
         ),
         "unknown-scene": "Compare the name with the folders below dataset.root; then root and reader.",
         "unknown-view": "Compare the ids with docs/readers.md: the reader may count other files than the list does.",
