@@ -1,7 +1,10 @@
-"""The README's commands: those on embedded data run in their order, the others are taken as they stand."""
+"""The commands of the README and of docs/import-split.md: those on embedded data run in their order, the others are
+taken as they stand.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from kaleido_bench.protocol import load_protocol
 from kaleido_bench.shipped import find_protocols
 from reference_model.checkpoint import find_checkpoint
 from tests.cli.conftest import Kbench, kbench
@@ -19,6 +23,7 @@ from tests.predict.tiny import write_scene
 __all__ = ["kbench"]  # the fixture
 
 ROOT = Path(__file__).parents[1]
+LLFF = ("fern", "flower", "fortress", "horns", "leaves", "orchids", "room", "trex")
 TEXT = (ROOT / "README.md").read_text()
 DEMO, YOURS, FIELD, TRAIN = (tuple(read_commands(block)) for block in read_blocks(TEXT) if block.language == "console")
 
@@ -44,14 +49,28 @@ def _shorten(line: str) -> str:
 def test_the_field_s_protocols(kbench: Kbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are looked at and not made: their data sets are not here."""
     monkeypatch.chdir(tmp_path)
-    scenes = ("fern", "flower", "fortress", "horns", "leaves", "orchids", "room", "trex")
-    write_zip(Path("benchmark.zip"), split_members("llff", scenes=scenes, counts=(1, 3), frames=20))
+    write_zip(Path("benchmark.zip"), split_members("llff", scenes=LLFF, counts=(1, 3), frames=20))
     for command in FIELD:
         words = shlex.split(command.line)[1:]
         ended = kbench(*words, *(["--dry-run"] if words[0] == "run" else []))
         # A suite names what it cannot run, and so does an import of an archive that does not hold everything.
         assert ended.code == (1 if {"seva", "--completed"} & set(words) else 0), f"{command.line}: {ended.err}"
     assert Path("my-protocols/seva-llff-r.yaml").is_file()
+
+
+def test_importing_splits(kbench: Kbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/import-split.md: one archive in SEVA's layout, one index in pixelSplat's."""
+    monkeypatch.chdir(tmp_path)
+    write_zip(Path("benchmark.zip"), split_members("llff", scenes=LLFF, counts=(1, 3), frames=20))
+    scene = load_protocol("re10k/pixelsplat-2v").cases[0].scene
+    Path("evaluation_index.json").write_text(json.dumps({scene: {"context": [0, 9], "target": [3, 4]}}))
+    text = (ROOT / "docs/import-split.md").read_text()
+    for command in (each for block in read_blocks(text) for each in read_commands(block)):
+        words = shlex.split(command.line)[1:]
+        ended = kbench(*words, *(["--dry-run"] if words[0] == "run" else []))
+        assert ended.code == (1 if {"completed", "--completed"} & set(words) else 0), f"{command.line}: {ended.err}"
+    assert load_protocol("mine.yaml").cases[0].targets == ("3", "4")
+    assert load_protocol("seva-llff-r.yaml").hash == load_protocol("completed/seva-llff-r.yaml").hash
 
 
 def test_training(kbench: Kbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
