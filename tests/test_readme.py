@@ -42,8 +42,12 @@ def test_your_data_your_method(kbench: Kbench, tmp_path: Path, monkeypatch: pyte
     assert {path.name for path in Path("runs/quickstart").iterdir()} == {"kaleido@small", "saved@renders"}
 
 
+SHORTER = {"kbench run": "--limit 1", "kbench compare": "--common"}
+"""What makes a command do with one case."""
+
+
 def _shorten(line: str) -> str:
-    return f"{line} --limit 1" if line.startswith("kbench run") else line
+    return " ".join([line, *(words for command, words in SHORTER.items() if line.startswith(command))])
 
 
 def test_the_field_s_protocols(kbench: Kbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
