@@ -17,11 +17,13 @@ import contextlib
 import hashlib
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import IO, Annotated
 
@@ -134,9 +136,10 @@ class External:
     def _start(self) -> subprocess.Popen[str]:
         command = [word.replace("{device}", self._device) for word in self._method.command]
         try:
-            process = subprocess.Popen(
-                command, cwd=self._path.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-            )
+            with _interruptible():
+                process = subprocess.Popen(
+                    command, cwd=self._path.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+                )
         except OSError as error:
             raise BenchError(
                 self._path,
@@ -158,6 +161,20 @@ class External:
                 fix="Write it into the folder of the case, before the line 'done'.",
             )
         return read_saved_image(path, size)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Generator[None]:
+    """What is started inside heeds Ctrl-C. A worker process does not, and would pass that on to what it starts."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if not ignored or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _end(process: subprocess.Popen[str], asked: IO[str]) -> None:

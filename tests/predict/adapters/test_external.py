@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +19,7 @@ from kaleido_bench.authoring import render_yaml
 from kaleido_bench.data.cameras import Cameras
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predict.adapters import Adapter, ReferenceViews, TargetCameras, build_adapter, resolve_model
-from tests.cli.conftest import Kbench, kbench
+from tests.cli.conftest import Kbench, kbench, start_kbench
 
 __all__ = ["kbench"]  # the fixture
 
@@ -141,17 +145,36 @@ def test_a_file_that_it_names_and_does_not_have(tmp_path: Path) -> None:
 
 def test_workers_and_one_process_make_the_same_run(kbench: Kbench, tmp_path: Path) -> None:
     path = write_method(tmp_path)
-    results: list[bytes] = []
+    words = ("predict", "quickstart", "--model", f"external@{path}", "--limit", 2, "--out")
+    made: list[dict[str, bytes]] = []
     for workers in (1, 2):
         out = tmp_path / f"runs{workers}"
-        words = ("run", "quickstart", "--model", f"external@{path}", "--limit", 3, "--out", out, "--workers", workers)
-        ended = kbench(*words)
+        ended = kbench(*words, out, "--workers", workers)
         assert ended.code == 0, ended.err
-        results.append(next(out.rglob("result.json")).read_bytes())
-    assert results[0] == results[1]
+        made.append({str(image.relative_to(out)): image.read_bytes() for image in out.rglob("*.png")})
+    assert made[0] == made[1] and len(made[0]) == 6
     write_method(tmp_path, PROGRAM + "# changed\n")
-    again = kbench("run", "quickstart", "--model", f"external@{path}", "--limit", 3, "--out", tmp_path / "runs1")
+    again = kbench(*words, tmp_path / "runs1")
     assert again.code == 2 and "fingerprint" in again.err
+
+
+def test_an_interrupt_ends_a_program_at_work_in_a_worker(tmp_path: Path) -> None:
+    """Workers ignore the interrupt that their parent sees to; what they start must not inherit that."""
+    path = write_method(tmp_path, "import os, time\nopen('pid', 'w').write(f'{os.getpid()}\\n')\ntime.sleep(60)")
+    words = ("run", "quickstart", "--model", f"external@{path}", "--out", tmp_path / "runs", "--workers", 2)
+    process = start_kbench(*words)
+    pid = tmp_path / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"), process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)  # until nobody holds its output any more
+    assert process.returncode == 130
+
+
+def wait_until(there: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not there():
+        assert process.poll() is None and time.monotonic() < end, process.communicate()
+        time.sleep(0.05)
 
 
 def test_a_bare_name_is_refused(kbench: Kbench) -> None:
