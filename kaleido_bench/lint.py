@@ -256,7 +256,7 @@ def find_off_axis(cases: Sequence[Case], reference_counts: Sequence[int]) -> lis
             "count-off-axis",
             Severity.ERROR,
             case.id,
-            f"{len(case.references)} references, axis {list(reference_counts)}",
+            f"{len(case.references)} references; reference_counts has {list(reference_counts)}",
         )
         for case in cases
         if len(case.references) not in reference_counts
@@ -266,7 +266,7 @@ def find_off_axis(cases: Sequence[Case], reference_counts: Sequence[int]) -> lis
         have[case.scene].add(len(case.references))
     for scene, counts in have.items():
         if lacking := sorted(set(reference_counts) - counts):
-            message = f"scene '{scene}' has no case with {few(lacking)} references: its columns average other scenes"
+            message = f"scene '{scene}' has no case with {few(lacking)} references, which other scenes have"
             findings.append(Finding("count-missing", Severity.ERROR, None, message))
     return findings
 
@@ -280,7 +280,9 @@ def find_moving_targets(cases: Sequence[Case]) -> list[Finding]:
             targets_of[len(case.references)] |= set(case.targets)
         for fewer, more in pairwise(sorted(targets_of)):
             if changed := sorted(targets_of[fewer] ^ targets_of[more]):
-                message = f"scene '{scene}': targets differ between {fewer} and {more} references: {few(changed)}"
+                message = (
+                    f"scene '{scene}': with {fewer} and with {more} references not the same targets: {few(changed)}"
+                )
                 findings.append(Finding("targets-move", Severity.WARNING, None, message))
     return findings
 
@@ -294,7 +296,7 @@ def find_unnested_references(cases: Sequence[Case]) -> list[Finding]:
             continue  # several cases per count: nothing says which one continues which
         for fewer, more in pairwise(ordered):
             if lost := sorted(set(fewer.references) - set(more.references)):
-                message = f"scene '{scene}': references of {fewer.id} are not among those of {more.id}: {few(lost)}"
+                message = f"scene '{scene}': references of {fewer.id} that {more.id} does not have: {few(lost)}"
                 findings.append(Finding("references-not-nested", Severity.NOTE, more.id, message))
     return findings
 
@@ -311,10 +313,10 @@ def find_unknown_views(cases: Sequence[Case], views: Mapping[str, Iterable[str]]
     for case in cases:
         if case.scene not in known:
             findings.append(
-                Finding("unknown-scene", Severity.ERROR, case.id, f"no scene '{case.scene}' in the data set")
+                Finding("unknown-scene", Severity.ERROR, case.id, f"no scene '{case.scene}' below dataset.root")
             )
         elif absent := sorted({*case.references, *case.targets} - known[case.scene]):
-            message = f"not in scene '{case.scene}': {few(absent)}"
+            message = f"views that scene '{case.scene}' does not have: {few(absent)}"
             findings.append(Finding("unknown-view", Severity.ERROR, case.id, message))
     return findings
 

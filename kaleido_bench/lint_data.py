@@ -1,6 +1,7 @@
 """What can be wrong with a protocol's data, as far as its cases use it: checked with the data set and without a model.
 
-Cameras are read for every view; image files only of pairs whose cameras are nearly the same.
+Cameras are read for every view; image files of views that the index pins, and of pairs whose cameras are nearly the
+same.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ import numpy as np
 from jaxtyping import Bool, Float64
 from PIL import Image
 
-from kaleido_bench.cases import Case
+from kaleido_bench.cases import Case, CaseIndex
+from kaleido_bench.data.cameras import hash_camera
 from kaleido_bench.data.readers import Reader, build_reader, resolve_root
-from kaleido_bench.data.scenes import Scene, read_image_file
+from kaleido_bench.data.scenes import Scene, find_view, hash_image, hash_mask, read_image_file
 from kaleido_bench.errors import BenchError
-from kaleido_bench.lint import Finding, Severity, find_unknown_views, sort_findings
+from kaleido_bench.lint import Finding, Severity, few, find_unknown_views, sort_findings
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.splits import describe_poses
 
@@ -71,6 +73,7 @@ def lint_data(loaded: LoadedProtocol, data_dir: Path) -> list[Finding]:
         findings += unknown
         wrong = {finding.case for finding in unknown}
         whole = [case for case in cases if case.id not in wrong]
+        findings += find_changed(scene, whole, loaded.index)
         findings += find_mixed(scene, whole)
         findings += [finding for case in whole for finding in find_degenerate(scene, case)]
         findings += [finding for case in whole for finding in find_near_duplicates(scene, case)]
@@ -85,6 +88,26 @@ def _load_scene(reader: Reader, root: Path, name: str, findings: list[Finding]) 
     except BenchError as error:
         findings.append(Finding("unreadable-scene", Severity.ERROR, None, f"scene '{name}': {error}"))
         return None
+
+
+def find_changed(scene: Scene, cases: Sequence[Case], index: CaseIndex) -> list[Finding]:
+    """Views whose image file, camera or mask file is not the one that the index froze; each kind of change once."""
+    changed: defaultdict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(view for case in cases for view in (*case.references, *case.targets)):
+        pin, view = index.pin(scene.name, name), find_view(scene, name)
+        try:
+            if pin.image is not None and hash_image(view) != pin.image:
+                changed["images"].append(name)
+            if pin.mask is not None and hash_mask(view) != pin.mask:
+                changed["masks"].append(name)
+        except BenchError as error:
+            changed[f"files that cannot be read ({error.where}: {error.found})"].append(name)
+        if pin.camera is not None and hash_camera(view.camera) != pin.camera:
+            changed["cameras"].append(name)
+    return [
+        Finding("not-the-pinned", Severity.ERROR, None, f"scene '{scene.name}': {what} other than frozen: {few(views)}")
+        for what, views in changed.items()
+    ]
 
 
 def find_unsorted(scene: Scene) -> list[Finding]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from kaleido_bench.cases import Case
 from kaleido_bench.lint import Finding, Severity, few
@@ -34,32 +35,49 @@ def find_rival_targets(protocols: Sequence[LoadedProtocol]) -> dict[str, list[Fi
     for group in asked.values():
         if len(group) < 2:
             continue
-        targets = {loaded.protocol.name: _targets_of(loaded.cases) for loaded in group}
-        novel = {name: _without_references(found) for name, found in targets.items()}
-        for name in targets:
-            if found := _describe_rivals(name, targets, novel):
-                findings[name] = found
+        rivals = [_Rival.of(loaded) for loaded in group]
+        for own in rivals:
+            if found := _describe_rivals(own, rivals):
+                findings[own.name] = found
     return findings
 
 
-def _describe_rivals(own_name: str, targets: Mapping[str, _Targets], novel: Mapping[str, _Targets]) -> list[Finding]:
-    own = targets[own_name]
+class _Rival(NamedTuple):
+    """What one protocol asks of references that others show too."""
+
+    name: str
+    called: str  # by a table that names data set and number of views alone
+    targets: _Targets
+    novel: _Targets  # without those that are references
+
+    @classmethod
+    def of(cls, loaded: LoadedProtocol) -> _Rival:
+        targets = _targets_of(loaded.cases)
+        called = f"{loaded.protocol.dataset.name}, {' / '.join(loaded.reference_labels)} views"
+        return cls(loaded.protocol.name, called, targets, _without_references(targets))
+
+    def counts(self) -> str:
+        asked, novel = (sum(map(len, each.values())) for each in (self.targets, self.novel))
+        return f"{asked} targets, {asked - novel} of them references"
+
+
+def _describe_rivals(own: _Rival, rivals: Sequence[_Rival]) -> list[Finding]:
     findings: list[Finding] = []
     differing: list[str] = []
-    for name, theirs in targets.items():
-        if theirs == own:
+    for other in rivals:
+        if other.targets == own.targets:
             continue
-        count = sum(map(len, theirs.values()))
-        if novel[own_name] == novel[name]:
+        if own.novel == other.novel:
             message = (
-                f"{name} is asked of the same references of the same scenes and has {count} targets instead of "
-                f"{sum(map(len, own.values()))}: they differ in targets that are references, and in no name of a table"
+                f"the same references of the same scenes as {other.name}, and otherwise the same targets, but here "
+                f"{own.counts()}, there {other.counts()}: a table that says '{own.called}' may mean either"
             )
             findings.append(Finding("rival-targets", Severity.WARNING, None, message))
         else:
-            differing.append(f"{name} ({count})")
+            differing.append(f"{other.name} ({sum(map(len, other.targets.values()))})")
     if differing:
-        message = f"other targets of the same references: {few(sorted(differing))}; numbers do not compare"
+        asked = sum(map(len, own.targets.values()))
+        message = f"{asked} targets; the same references with other targets: {few(sorted(differing))}"
         findings.append(Finding("other-targets", Severity.NOTE, None, message))
     return findings
 

@@ -28,6 +28,13 @@ SafePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]+(/[A-Za-z
 RESTORE = "Restore or rewrite it."
 """What to do with a file that is broken and that nothing makes again."""
 
+PATTERNS = {
+    r"^[0-9a-f]{64}$": "a sha256: 64 lower-case hexadecimal digits",
+    r"^[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*$": "letters, digits and _ . + -, with / between parts",
+    r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$": "letters, digits and _ . + -, the first a letter or a digit",
+}
+"""What patterns of names are, for people."""
+
 LINE_LOOKUP_LIMIT = 2_000_000
 """Bytes. Finding the line of an error in a larger JSON file would take longer than a reader waits."""
 
@@ -249,6 +256,8 @@ def _explain(detail: ErrorDetails, place: _Place, model: type[BaseModel]) -> _Me
         allowed = str(context.get("expected", context.get("expected_tags", "")))
         value = str(context.get("tag", detail["input"]))
         words = [word.strip(" '") for word in allowed.replace(" or ", ", ").split(",")]
+        if value in words:  # the right value, of another type
+            return _Message(f"'{place.path}' is the text {value!r}", allowed, "Write it without quotes.")
         return _Message(f"'{place.path}' is {value!r}", allowed, suggest(value, words, otherwise="Use one of these."))
     if detail["type"] == "value_error":
         return _Message(f"'{place.path}': {context['error']}", "values that go together", "Correct it.")
@@ -260,6 +269,8 @@ def _expected(detail: ErrorDetails, context: Mapping[str, Any]) -> str:
         return f"at least {context['min_length']} in the list"
     if detail["type"] == "tuple_type":
         return "a list"
+    if detail["type"] == "string_pattern_mismatch":
+        return PATTERNS.get(context["pattern"], f"what matches {context['pattern']}")
     return detail["msg"].removeprefix("Input should be ").removeprefix("String should ")
 
 

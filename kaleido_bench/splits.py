@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from kaleido_bench.cases import Case
+from kaleido_bench.cases import Case, default_case_id
 from kaleido_bench.data.cameras import Camera
 
 ROUNDING = 6
@@ -79,8 +79,11 @@ def _distances(
 
 
 def nested_cases(scene: str, order: Sequence[str], targets: Sequence[str], counts: Sequence[int]) -> list[Case]:
-    """One case per reference count, `<scene>-r<count>`, with the same targets: references are prefixes of `order`."""
+    """One case per reference count, `<scene>-r<count>`, with the same targets: references are prefixes of `order`.
+
+    A scene's name may be a path; `/` is `_` in the ids.
+    """
     return [
-        Case(id=f"{scene}-r{count}", scene=scene, references=tuple(order[:count]), targets=tuple(targets))
+        Case(id=default_case_id(scene, count), scene=scene, references=tuple(order[:count]), targets=tuple(targets))
         for count in counts
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kaleido_bench import lint
 from kaleido_bench.cases import Case, CaseIndex
 from kaleido_bench.lint import (
     KnownCounts,
@@ -22,6 +24,7 @@ from kaleido_bench.lint import (
     lint_protocol,
     summarise_findings,
 )
+from kaleido_bench.lint_advice import ADVICE, list_advice
 from kaleido_bench.lint_rivals import find_rival_targets
 from kaleido_bench.protocol import PendingIndex, load_protocol, read_protocol
 from kaleido_bench.shipped import find_protocols
@@ -103,7 +106,7 @@ def test_views_that_the_data_set_lacks() -> None:
         ("unknown-scene", "b-r1"),
         ("unknown-scene", "b-r2"),
     ]
-    assert findings[0].message == "not in scene 'a': y"
+    assert findings[0].message == "views that scene 'a' does not have: y"
 
 
 def test_one_image_under_two_ids() -> None:
@@ -221,7 +224,11 @@ def test_two_target_sets_under_one_name() -> None:
     assert set(rivals) == {"dl3dv/depthsplat-6v", "dl3dv/lagernvs-6v"}
     (finding,) = rivals["dl3dv/lagernvs-6v"]
     assert (finding.code, finding.severity) == ("rival-targets", Severity.WARNING)
-    assert "dl3dv/depthsplat-6v" in finding.message and "7000 targets instead of 6160" in finding.message
+    assert finding.message == (
+        "the same references of the same scenes as dl3dv/depthsplat-6v, and otherwise the same targets, but here 6160 "
+        "targets, 0 of them references, there 7000 targets, 840 of them references: a table that says 'dl3dv-140, 6 "
+        "views' may mean either"
+    )
 
 
 def test_other_targets_of_the_same_references_are_a_note() -> None:
@@ -244,3 +251,12 @@ def test_a_pending_protocol_is_no_error(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in find_protocols() if name.split("/")[0] in OURS])
 def test_our_own_protocols_have_nothing_worse_than_notes(name: str) -> None:
     assert [finding for finding in lint_file(name) if finding.severity is not Severity.NOTE] == []
+
+
+def test_there_is_advice_for_every_code_and_for_no_other() -> None:
+    """Codes are literals where findings are made, but for the leak's."""
+    package = Path(lint.__file__).parent
+    text = "".join((package / f"{name}.py").read_text() for name in ("lint", "lint_data", "lint_rivals"))
+    codes = set(re.findall(r'Finding\(\s*"([a-z-]+)"', text)) | {lint.LEAK}
+    assert codes == set(ADVICE) and len(codes) > 25
+    assert list_advice(["regime", "no-data", "regime"]) == {name: ADVICE[name] for name in ("regime", "no-data")}

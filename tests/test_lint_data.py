@@ -15,7 +15,8 @@ from PIL import Image
 
 from kaleido_bench.cases import Case, CaseIndex
 from kaleido_bench.data.cameras import build_camera, intrinsics_matrix
-from kaleido_bench.data.scenes import Scene, View, build_scene
+from kaleido_bench.data.readers import build_reader
+from kaleido_bench.data.scenes import Scene, View, build_scene, pin_view
 from kaleido_bench.lint import Severity
 from kaleido_bench.lint_data import (
     find_degenerate,
@@ -180,7 +181,34 @@ def test_ids_out_of_range(tmp_path: Path) -> None:
     write_data(tmp_path / "data", ("arc",))
     loaded = load_protocol(write_protocol(tmp_path / "tiny.yaml", scenes=("arc",), targets=("0004", "0408")))
     errors = [finding for finding in lint_data(loaded, tmp_path / "data") if finding.severity is Severity.ERROR]
-    assert {finding.message for finding in errors} == {"not in scene 'arc': 0408"}
+    assert {finding.message for finding in errors} == {"views that scene 'arc' does not have: 0408"}
+
+
+def test_files_that_are_not_those_that_were_frozen(tmp_path: Path) -> None:
+    """An image of the same size in the place of another, a camera that moved, an image that is gone."""
+    folder = write_data(tmp_path / "data", ("arc",)) / "scenes/arc"
+    arc = build_reader("transforms").load_scene(folder.parent, "arc")
+    images = {name: pin_view(view).image or "" for name, view in arc.views.items()}
+    cameras = {name: pin_view(view).camera or "" for name, view in arc.views.items()}
+    pins: dict[str, Any] = {"image_sha256": {"arc": images}, "camera_sha256": {"arc": cameras}}
+    loaded = load_protocol(write_protocol(tmp_path / "tiny.yaml", scenes=("arc",), **pins))
+
+    def errors() -> list[tuple[str, str]]:
+        found = lint_data(loaded, tmp_path / "data")
+        return [(each.code, each.message) for each in found if each.severity is Severity.ERROR]
+
+    assert errors() == []
+    (folder / "images/0004.png").write_bytes((folder / "images/0003.png").read_bytes())  # 0003 is in no case
+    document = json.loads((folder / "transforms.json").read_text())
+    document["frames"][5]["transform_matrix"][0][3] += 0.1
+    (folder / "transforms.json").write_text(json.dumps(document))
+    assert errors() == [
+        ("not-the-pinned", "scene 'arc': images other than frozen: 0004"),
+        ("not-the-pinned", "scene 'arc': cameras other than frozen: 0005"),
+    ]
+    (folder / "images/0001.png").unlink()
+    (gone,) = [message for _, message in errors() if "0001" in message]
+    assert "files that cannot be read" in gone and "images/0001.png" in gone
 
 
 def with_cases(loaded: LoadedProtocol, *cases: Case) -> LoadedProtocol:

@@ -94,6 +94,21 @@ def test_where_all_other_views_are_references_the_axis_has_one_label(protocol_fi
         ("seed: 7", "seed: -1", "seed", ["greater than or equal to 0"]),
         ("seed: 7\n", "", "schema_version", ["the key 'seed' is missing"]),
         ("schema_version: 1", "schema_version: 2", "schema_version", ["'schema_version' is '2'"]),
+        (
+            "schema_version: 1",
+            'schema_version: "1"',
+            "schema_version",
+            ["is the text '1'; expected 1. Write it without"],
+        ),
+        (
+            "name: tiny\nversion",
+            "name: my tiny\nversion",
+            "name",
+            ["letters, digits and _ . + -, with / between parts"],
+        ),
+        ("reader: transforms", "reader: transform", "reader", ["no reader is named 'transform'", "'transforms'"]),
+        ("root: scenes", "root: ../scenes", "root", ["'../scenes' leaves the data directory"]),
+        ("root: scenes", "root: /scenes", "root", ["'/scenes' leaves the data directory"]),
         ("name: tiny\nversion", "name: ../tiny\nversion", "name", ["begins with a dot"]),
         ("level: object", "level: objekt", "level", ["'objekt'", "Did you mean 'object'?"]),
         ("counts: [1, 2]", "counts: [2, 1]", "reference_counts", ["ascending"]),
@@ -151,6 +166,9 @@ def test_a_target_that_is_a_reference_needs_as_published(protocol_files: Any) ->
 
 def test_a_missing_file_and_an_unknown_name_are_different_mistakes(tmp_path: Path) -> None:
     assert "no such file; expected a protocol file" in refusal(tmp_path / "none.yaml")
+    # A path of the checkout means nothing where the package was installed from a wheel; the name does.
+    message = refusal(tmp_path / "protocols/real/llff-few.yaml")
+    assert "no such file" in message and "named 'real/llff-few', without a path and .yaml" in message
     with pytest.raises(BenchError, match=r"protocol 'real/llff-fwe'.*Did you mean 'real/llff-few'\?"):
         load_protocol("real/llff-fwe")
 

@@ -89,3 +89,4 @@ def test_nested_cases_are_prefixes(count: int) -> None:
     cases = nested_cases("s", ["p", "q", "r"], ["x"], (1, 2))
     assert (cases[count - 1].id, cases[count - 1].references) == (f"s-r{count}", ("p", "q")[:count])
     assert {case.targets for case in cases} == {("x",)}
+    assert nested_cases("chair/one", ["p"], ["x"], (1,))[0].id == "chair_one-r1"

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kaleido_bench.cli.options import CompletedFolder, Json
-from kaleido_bench.cli.printing import print_rows
+from kaleido_bench.cli.printing import fold_text, print_rows, terminal_width
 from kaleido_bench.errors import BenchError, IncompleteError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def lint(
 ) -> None:
     """Check protocols for faults. Leaks, duplicates, moving targets; ends with 1 when there is an error."""
     from kaleido_bench.lint import Severity
+    from kaleido_bench.lint_advice import ADVICE, list_advice
     from kaleido_bench.shipped import find_protocols
     from kaleido_bench.suites import replace_pending
 
@@ -52,14 +53,25 @@ def lint(
             "protocol": name,
             "case": finding.case,
             "finding": finding.message,
+            **({"fix": ADVICE[finding.code]} if json else {}),
         }
         for name, finding in findings
     ]
     print_rows(rows, as_json=json, empty="nothing found")
+    if not json:
+        print_advice(list_advice(finding.code for _, finding in findings))
     errors = sum(finding.severity is Severity.ERROR for _, finding in findings)
     typer.echo(f"linted {len(names)}: errors {errors}, warnings and notes {len(findings) - errors}", err=True)
     if errors:
         raise IncompleteError(f"errors: {errors}, see above")
+
+
+def print_advice(advice: Mapping[str, str]) -> None:
+    """What to do about each code that was found, below the findings."""
+    if advice:
+        width = terminal_width()
+        lines = [fold_text(f"  {code}: {text}", width, indent=4) for code, text in advice.items()]
+        typer.echo("\n".join(["", "What to do:", *lines]))
 
 
 def _expand(words: Sequence[str]) -> list[str]:

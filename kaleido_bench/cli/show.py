@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple, cast
@@ -61,13 +62,13 @@ def show(
             typer.echo(render_suite(suite, terminal_width(), completed))
         return
     (found,) = replace_pending([protocol], completed)
-    record = read_protocol(found).protocol
+    record, path = read_protocol(found)
     pending = isinstance(record.index, PendingIndex)
     loaded = None if pending else load_protocol(found)
     if json:
-        print_json(describe(record, loaded))
+        print_json({**describe(record, loaded), "file": str(path)})
     else:
-        typer.echo(render(record, loaded, every_case=cases, width=terminal_width()))
+        typer.echo(render(record, loaded, path, every_case=cases, width=terminal_width()))
 
 
 def render_suite(suite: Suite, width: int | None = None, completed: Path | None = None) -> str:
@@ -156,9 +157,9 @@ def count_pinned(loaded: LoadedProtocol) -> Pinned:
 
 
 def render(
-    record: Protocol, loaded: LoadedProtocol | None, *, every_case: bool = False, width: int | None = None
+    record: Protocol, loaded: LoadedProtocol | None, path: Path, *, every_case: bool = False, width: int | None = None
 ) -> str:
-    """The protocol as text for people, within `width` columns; `loaded` is None where its ids are pending."""
+    """The protocol of a file as text for people, within `width` columns; `loaded` is None where its ids are pending."""
     from kaleido_bench.conventions import load_convention
 
     dataset = record.dataset
@@ -166,6 +167,7 @@ def render(
     counts = record.reference_counts
     head = {
         "title": record.title,
+        "file": str(path),
         **ids,
         "level": f"{record.level}, {record.regime}",
         "data": f"{dataset.name} at {dataset.root}, reader {dataset.reader}, revision {dataset.revision}",
@@ -178,7 +180,7 @@ def render(
         ),
         "samples": f"{record.samples} a case, seed {record.seed}",
         "targets": record.targets,
-        **_describe_next(record, pending=loaded is None),
+        **_describe_next(record, path, pending=loaded is None),
     }
     return "\n".join(
         [
@@ -225,23 +227,31 @@ def _describe_pending(record: Protocol) -> dict[str, str]:
     }
 
 
-COMMANDS = ("complete", "run")
+COPIED = ("file", "complete", "run")
 """Lines of the head that are to be copied: never folded."""
 
 
 def _head_line(key: str, value: object, width: int | None) -> str:
-    return fold_text(f"  {key:<12} {value}", None if key in COMMANDS else width, indent=15)
+    return fold_text(f"  {key:<12} {value}", None if key in COPIED else width, indent=15)
 
 
-def _describe_next(record: Protocol, *, pending: bool) -> dict[str, str]:
-    """Where the data are to be had, and the command that runs it."""
+def _describe_next(record: Protocol, path: Path, *, pending: bool) -> dict[str, str]:
+    """Where the data are to be had, and the command that runs it: by name where it ships, else by its file."""
     from kaleido_bench.data.datasets import DATASETS, how_to_get_as
 
     name, reader = record.dataset.name, record.dataset.reader
     get = {"get the data": how_to_get_as(name, reader)} if name in DATASETS else {}
     data = "" if record.dataset.root.startswith("package:") else " --data DIR"
     folder = " --completed DIR" if pending else ""
-    return {**get, "run": f"kbench run {record.name} --model NAME{data}{folder}"}
+    return {**get, "run": f"kbench run {_say(record, path)} --model NAME{data}{folder}"}
+
+
+def _say(record: Protocol, path: Path | None) -> str:
+    """What names a protocol on the command line: its name where it ships, else its file."""
+    from kaleido_bench.shipped import find_protocols
+
+    ships = path is None or find_protocols().get(record.name) == path
+    return record.name if ships else shlex.quote(str(path))
 
 
 def _scene_names(record: Protocol) -> tuple[str, ...]:
@@ -260,7 +270,7 @@ def _render_cases(loaded: LoadedProtocol, *, every_case: bool, width: int | None
     return [
         "",
         format_rows([["case", "scene", "references", "targets", "reference ids"], *rows], width),
-        *([f"and {more} more cases: `kbench show {loaded.protocol.name} --cases`"] if more else []),
+        *([f"and {more} more cases: `kbench show {_say(loaded.protocol, loaded.path)} --cases`"] if more else []),
     ]
 
 

@@ -118,7 +118,11 @@ def import_like(
         "title": f"{archive.path.name}, prepared like {like.protocol.name}",
         "reference_counts": tuple(counts),
         "targets": "as-published" if leaks else "strict-novel",
-        "sources": (f"ids: {archive.path.name}, sha256 {origin.sha256}", *like.protocol.sources),
+        "sources": (
+            f"ids: {archive.path.name}, sha256 {origin.sha256}",
+            # What they say of a split is of the other protocol's.
+            *(f"of {like.protocol.name}, whose data these are: {source}" for source in like.protocol.sources),
+        ),
         "known_problems": nulls,
     }
     return _freeze(like.protocol.model_copy(update=changes), cases, origin, out)

@@ -44,7 +44,7 @@ def read_protocol(path_or_name: Path | str) -> ProtocolFile:
         BenchError: no such protocol, or its fields are wrong; the message names `file:line`.
     """
     path = _resolve(path_or_name)
-    protocol = load_yaml_record(path, Protocol, what="a protocol file", fix="See `kbench list protocols`.")
+    protocol = load_yaml_record(path, Protocol, what="a protocol file", fix=_find_near(path))
     if isinstance(protocol.index, PendingIndex):  # else `build_protocol` checks what needs the cases too
         check_convention(protocol, path)
     return ProtocolFile(protocol, path)
@@ -66,6 +66,16 @@ def completing_command(name: str, index: PendingIndex) -> str:
     """The command that makes an ordinary protocol of a pending one."""
     file = f"{name.replace('/', '-')}.yaml"
     return f"kbench import-split {index.completed_by} FILE --protocol {name} -o {file}"
+
+
+def _find_near(path: Path) -> str:
+    """What to do where there is no such file: protocols that ship are found by name, wherever they are installed."""
+    parts = path.with_suffix("").parts
+    tails = ["/".join(parts[start:]) for start in range(len(parts))]
+    named = next((tail for tail in tails if tail in find_protocols()), None)
+    if named is not None:
+        return f"The protocol that ships is named '{named}', without a path and .yaml."
+    return "Correct the path; protocols that ship are named without .yaml, see `kbench list protocols`."
 
 
 def _resolve(path_or_name: Path | str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, cast
 
 from pydantic import (
@@ -20,6 +21,7 @@ from kaleido_bench.cases import find_repeated
 from kaleido_bench.conventions import ConventionName, MetricName
 from kaleido_bench.data.images import ImagePreparation
 from kaleido_bench.data.normalisation import NORMALISATIONS
+from kaleido_bench.data.readers import READERS
 from kaleido_bench.records import (
     Record,
     RefusedError,
@@ -39,6 +41,28 @@ class Dataset(Record):
     reader: str = Field(min_length=1, description="name of the reader that understands its layout")
     root: str = Field(min_length=1, description="folder below KBENCH_DATA, or 'package:NAME' for embedded data")
     revision: str = Field(min_length=1, description="which state of the data: a commit, a release, a date")
+
+    @field_validator("reader")
+    @classmethod
+    def _check_reader(cls, reader: str) -> str:
+        if reader not in READERS:
+            raise RefusedError(
+                f"no reader is named '{reader}'",
+                expected="a layout of docs/readers.md",
+                fix=suggest(reader, READERS, otherwise=f"Use one of {', '.join(READERS)}."),
+            )
+        return reader
+
+    @field_validator("root")
+    @classmethod
+    def _check_root(cls, root: str) -> str:
+        if not root.startswith("package:") and (root.startswith("/") or ".." in PurePosixPath(root).parts):
+            raise RefusedError(
+                f"'{root}' leaves the data directory",
+                expected="a path below it, or '.'",
+                fix="Write it relative to the folder that KBENCH_DATA or --data names.",
+            )
+        return root
 
 
 class CompletedFrom(Record):

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from kaleido_bench.protocol import PendingIndex, load_protocol, read_protocol
+from kaleido_bench.shipped import find_protocols
 from tests.cli.conftest import ROOT, Kbench
 from tests.importers.published import split_members, write_index, write_zip
 from tests.predict.tiny import write_scene
@@ -257,3 +258,13 @@ def test_show_says_what_to_type_next(kbench: Kbench) -> None:
     )  # its scenes ship with the package
     assert "dcharatan/pixelsplat" in frozen and "get the data" in frozen
     assert "kbench run seva/llff-r --model NAME --data DIR --completed DIR" in pending
+
+
+def test_show_names_the_file_and_runs_a_protocol_of_one_s_own_by_it(kbench: Kbench, tiny: Path) -> None:
+    """Its name alone means nothing to another command; a shipped one's means the same everywhere."""
+    path = tiny / "tiny.yaml"
+    assert f"kbench run {path} --model NAME --data DIR\n" in kbench("show", path).out
+    assert json.loads(kbench("show", path, "--json").out)["file"] == str(path)
+    shipped = kbench("show", "re10k/pixelsplat-2v").out
+    assert f"  file         {find_protocols()['re10k/pixelsplat-2v']}\n" in shipped
+    assert shipped.endswith("more cases: `kbench show re10k/pixelsplat-2v --cases`\n")

@@ -13,6 +13,7 @@ import pytest
 from kaleido_bench import __version__
 from kaleido_bench.cli.app import build_app
 from kaleido_bench.conventions import find_conventions
+from kaleido_bench.lint_advice import ADVICE
 from kaleido_bench.protocol import Protocol
 from tests.cli.conftest import ROOT, Kbench
 from tests.predict.tiny import write_protocol
@@ -133,7 +134,9 @@ def test_lint_ends_with_1_where_there_is_an_error(kbench: Kbench, tmp_path: Path
     assert ended.code == 1
     assert [row["severity"] for row in json.loads(ended.out)] == ["error"]
     assert "strict-novel" in ended.out
-    assert kbench("lint", path).out.splitlines()[0].startswith("severity")
+    assert [row["fix"] for row in json.loads(ended.out)] == [ADVICE["unreadable"]]
+    said = kbench("lint", path).out.splitlines()
+    assert said[0].startswith("severity") and said[-2:] == ["What to do:", f"  unreadable: {ADVICE['unreadable']}"]
 
 
 def test_weights(kbench: Kbench, weights_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

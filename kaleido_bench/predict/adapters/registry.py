@@ -50,6 +50,12 @@ class AdapterEntry(NamedTuple):
 
 
 ADAPTERS: Mapping[str, AdapterEntry] = {
+    "external": AdapterEntry(
+        "kaleido_bench.predict.adapters.external:build",
+        "a program of your own, started by what FILE says and asked case by case over files",
+        None,
+        "FILE",
+    ),
     "kaleido": AdapterEntry(
         "kaleido_bench.predict.adapters.kaleido:build",
         "the reference model: a rectified-flow transformer over reference and target views",
@@ -91,6 +97,10 @@ ADAPTERS: Mapping[str, AdapterEntry] = {
 }
 
 
+_TO_NAME = {"DIR": "Name the folder that holds the images.", "FILE": "Name the file that says how it is started."}
+"""What has to follow the `@`, and what it is."""
+
+
 class ModelName(NamedTuple):
     """`name` or `name@variant`, as the command line spells it."""
 
@@ -130,10 +140,8 @@ def resolve_model(text: str) -> ModelName:
     entry = _find_entry(model)
     if model.variant is None and entry.default_variant is not None:
         return ModelName(model.name, entry.default_variant)
-    if model.variant is None and entry.variant == "DIR":
-        raise BenchError(
-            "--model", f"{text!r}", expected=f"{model.name}@DIR", fix="Name the folder that holds the images."
-        )
+    if model.variant is None and entry.variant in _TO_NAME:
+        raise BenchError("--model", f"{text!r}", expected=f"{model.name}@{entry.variant}", fix=_TO_NAME[entry.variant])
     if model.variant is not None and not entry.variant:
         raise BenchError(
             "--model",
