@@ -5,6 +5,7 @@ over a flat buffer makes their gradients one. A single process is a team of one.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -53,6 +54,14 @@ class Team(NamedTuple):
                 failed = failed or ValueError(next(text for text in said if text is not None))
         if failed:
             raise failed
+
+    def gather(self, texts: Sequence[str]) -> list[str]:
+        """What each process says, in their order."""
+        if self.size == 1:
+            return list(texts)
+        said: list[Sequence[str]] = [()] * self.size
+        dist.all_gather_object(said, texts)
+        return [text for each in said for text in each]
 
     def leave(self) -> None:
         if self.size > 1:

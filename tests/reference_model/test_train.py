@@ -16,13 +16,13 @@ from reference_model.inference import load_model, render_views
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido
 from reference_model.presets import small, smoke
-from reference_model.train import Run, main, train
+from reference_model.train import Run, build_trained, main, train
 from reference_model.training.parallel import Team
 from reference_model.training.progress import DivergedError
-from reference_model.training.resuming import read_header
+from reference_model.training.resuming import Trained, read_header
 from reference_model.training.schedule import Budget
 from reference_model.training.settings import drop_video, override
-from reference_model.training.steps import Source, Stream, WorldSource
+from reference_model.training.steps import Source, StepViews, Stream, WorldSource
 from reference_model.view_sampling import draw_reference_count
 
 
@@ -184,3 +184,45 @@ def test_a_run_that_diverged_is_not_written_over_a_good_one(tmp_path: Path, worl
         train(wild, worlds, Run(tmp_path, Budget(steps=40), save_steps=1), lambda _: None)
     assert read_header(tmp_path / "state", wild, worlds.describe()).spent.steps == 1
     assert load_checkpoint(tmp_path)[2]["steps"] == 1
+
+
+class Slipped:
+    """A source whose images of one step are multiplied."""
+
+    def __init__(self, source: Source, step: int, factor: float) -> None:
+        self.source, self.at, self.factor = source, step, factor
+        self.describe, self.score = source.describe, source.score
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        self.stream = self.source.open(preset, stage, piece, device)
+        return self
+
+    def step(self, step: int) -> StepViews:
+        views = self.stream.step(step)
+        return views._replace(images=views.images * self.factor) if step == self.at else views
+
+
+@pytest.mark.parametrize(
+    ("factor", "found"),
+    [
+        (float("nan"), r"the loss is nan; .*; its data hold NaN or infinity: tokens"),
+        (1e30, "the loss is inf; .*; no layer makes it of finite numbers: look at its images and poses"),
+        (1e3, r"the loss is nan; .*; embed: [\d.]+ % of its output is NaN or infinite, from inputs of at most 1.*e\+03"),
+    ],
+)
+def test_one_bad_step_is_named_with_its_number_and_cause(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch, factor: float, found: str
+) -> None:
+    """Though it is seen steps later, when weights that had followed it would all be no numbers. The layer `embed` is
+    made to overflow early.
+    """
+
+    def overflow(module: torch.nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> torch.Tensor:
+        return made.masked_fill((given[0].abs() > 1e2).any(-1, keepdim=True), torch.inf) if factor == 1e3 else made
+
+    monkeypatch.setattr(Kaleido, "__init__", lambda self, config, build=Kaleido.__init__: (
+        build(self, config), self.embed.register_forward_hook(overflow))[1] and None)  # fmt: skip
+    small = override(smoke(), ['train.stages=[{"image_size": 16, "scenes": 1, "share": 1}]'])
+    with pytest.raises(DivergedError, match="^step 4: " + found):
+        train(small, Slipped(worlds, 3, factor), Run(tmp_path, Budget(steps=40), save_steps=6), lambda _: None)
+    assert not (tmp_path / "state").exists()
