@@ -92,6 +92,10 @@ class Run:
     initial: Path | None = None  # weights to begin with, of the same model
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        if self.save_steps < 1:
+            raise ValueError(f"save_steps {self.save_steps}: expected 1 or more")
+
 
 def build_loss(model: nn.Module, preset: Preset) -> Loss:
     """Noise the targets, predict them, compare."""
@@ -137,7 +141,7 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
     if run.initial:
         weights, other, _ = load_checkpoint(find_checkpoint(run.initial))
         if differing := list_differences(preset.model, other.model):
-            raise ValueError(f"{run.initial} is of another model: {other.model} differs in {', '.join(differing)}")
+            raise ValueError(f"{run.initial} is of another model: it differs in {', '.join(differing)}")
         model.load_state_dict(weights)
     if preset.train.sharded and team.size > 1:
         mesh = build_mesh(team.device)

@@ -169,7 +169,7 @@ def open_source(call: TrainCall, preset: Preset, device: str, tell: Tell) -> Wor
                 "--photographs",
                 str(error),
                 expected="the photographs that worlds are papered with",
-                fix="pip install 'kaleido-bench[train]'.",
+                fix="Correct it, or leave it out." if call.photographs else "pip install 'kaleido-bench[train]'.",
             ) from error
     return open_data(call.data, preset, tell)
 

@@ -214,6 +214,11 @@ BAD_CALLS = {
     "a reader without data": (("smoke", "--steps", 1, "--reader", "llff"), ["--reader: without --data"]),
     "no such weights": (("smoke", "--steps", 1, "--init", "nowhere"), ["--init: no checkpoint 'nowhere'"]),
     "no such photographs": (("smoke", "--steps", 1, "--photographs", "no.npy"), ["--photographs: ", "no.npy"]),
+    "another file for photographs": (
+        ("smoke", "--steps", 1, "--photographs", __file__),
+        ["--photographs: ", "test_train.py", "expected a file packed by", "Correct it, or leave it out."],
+    ),
+    "no end": (("smoke", "--minutes", "inf"), ["--minutes: inf; expected a number above 0"]),
     "video alone without video": (
         (
             "smoke",

@@ -91,6 +91,31 @@ def test_the_command_leaves_video_out(tmp_path: Path, monkeypatch: pytest.Monkey
     assert asked == [small(), drop_video(small())]
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["smok", "--steps", "1"], "no preset 'smok': expected one of large, latent"),
+        (["smoke", "--steps", "0"], "expected exactly one of minutes, steps or flops, above 0 and finite"),
+        (["smoke", "--flops", "inf"], "above 0 and finite"),
+        (["smoke", "--steps", "1", "--save-steps", "0"], "save_steps 0: expected 1 or more"),
+        (["smoke", "--steps", "1", "--device", "tpu"], "device 'tpu': expected cpu, cuda or cuda:N"),
+        (["smoke", "--steps", "1", "--device", "cuda:99"], "device 'cuda:99': . CUDA GPUs are here"),
+        (["smoke", "--steps", "1", "--set", "model.codec=jpeg"], "codec 'jpeg': expected pixels, taef2"),
+        (["smoke", "--steps", "1", "--set", "model.width=wide"], "width 'wide': expected a value of type int"),
+        (["smoke", "--steps", "1", "--photographs", __file__], "test_train.py: .*expected a file packed by"),
+        (["smoke", "--steps", "1", "--init", "tiny"], "tiny is of another model: it differs in width, depth"),
+    ],
+)
+def test_a_wrong_command_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    given = ["train", *words, "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", given if "--device" in words else [*given, "--device", "cpu"])
+    with pytest.raises(SystemExit, match=message) as ended:
+        main()
+    assert "\n" not in str(ended.value) and not (tmp_path / "run").exists()
+
+
 def test_weights_are_written_before_they_are_scored(
     tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch
 ) -> None:
