@@ -25,7 +25,7 @@ from kaleido_bench.cli.training_lines import Lines, describe, show
 from kaleido_bench.errors import IncompleteError
 from kaleido_bench.score.results import load_result
 from kaleido_bench.training.calls import TrainCall
-from kaleido_bench.training.running import STOPPING
+from kaleido_bench.training.running import BREAKING_OFF, STOPPING, say_stopped
 from kaleido_bench.training_data import ReaderScenes
 from reference_model.checkpoint import find_checkpoint, load_checkpoint
 from reference_model.config import from_json
@@ -121,6 +121,13 @@ def test_a_team_is_stopped_together_and_one_process_goes_on(
 
 TEAM = """
 import json, os, signal, sys, time
+if sys.argv[1] == "waits":
+    def end(*_):
+        print("Traceback\\nSignalException", file=sys.stderr, flush=True)
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, end)
+    print("a warning", file=sys.stderr, flush=True)
+    time.sleep(60)
 print(json.dumps({"pid": os.getpid()}), flush=True)
 print("no JSON", flush=True)
 if sys.argv[1] == "done":
@@ -164,6 +171,25 @@ def test_how_a_team_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: s
         assert training_team.launch([how], 2, tmp_path, report, told.append) == (how == "done")
         assert told == ([] if how == "done" else [STOPPING])
         assert next(iter(lines[-1])) == ("done" if how == "done" else "stopped")
+
+
+def test_a_team_that_is_stopped_before_it_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No process of it listens yet: all are ended, what torchrun says of that is kept back, and what comes is true."""
+    monkeypatch.setattr(training_team, "write_command", lambda words, _: [sys.executable, "-c", TEAM, *words])
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if line == "a warning":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    assert not training_team.launch(["waits"], 2, out, lambda _: None, tell)
+    assert told == ["a warning", BREAKING_OFF]
+    assert say_stopped(out) == "kbench: stopped before the first step. The same command begins anew."
+    (out / "state").mkdir(parents=True)
+    (out / "state/state.json").touch()
+    assert say_stopped(out) == "kbench: stopped. The same command goes on from there."
 
 
 def test_weights_say_what_they_were_trained_on(kbench: Kbench, tmp_path: Path, captures: tuple[str, ...]) -> None:
