@@ -44,8 +44,9 @@ import torch
 
 from reference_model import diagnostics
 from reference_model.ablations import Ablation, build_ablations, build_extra, shorten
-from reference_model.config import Preset, to_json, without_idle
+from reference_model.config import Preset, without_idle
 from reference_model.presets import PRESETS
+from reference_model.stored import to_json
 from reference_model.studies.estimates import Costs, estimate_queue
 from reference_model.studies.figures import draw_study
 from reference_model.studies.results import Row, append_rows, load_results

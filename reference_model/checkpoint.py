@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reference_model.config import Preset, from_json, to_json
+from reference_model.config import Preset
+from reference_model.stored import from_json, to_json
 
 MAX_SHARD_BYTES = 12 * 2**20
 NEW = "model.new"

@@ -80,6 +80,6 @@ def leave_video_out(preset: Preset) -> Preset:
 
 def render_preset(preset: Preset) -> str:
     """As a checkpoint holds it."""
-    from reference_model.config import to_json
+    from reference_model.stored import to_json
 
     return to_json(preset)

@@ -137,7 +137,8 @@ class Log:
         guided = torch.tensor([kept.references > 0 for kept in self.kept])
         if not guided.any():
             return
-        for i in ((losses > SPIKE * losses[guided].nanmedian()) & guided & losses.isfinite()).nonzero().flatten().tolist():
+        spikes = (losses > SPIKE * losses[guided].nanmedian()) & guided & losses.isfinite()
+        for i in spikes.nonzero().flatten().tolist():
             norms = torch.stack([kept.norms for kept in self.kept]).cpu()
             leap = norms[i] / norms.nanmedian(0).values.clamp(min=1e-12)
             worst = int(leap.argmax())

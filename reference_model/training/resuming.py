@@ -16,8 +16,9 @@ from torch import Tensor
 
 import reference_model
 from reference_model.checkpoint import stream_shards, write_shards
-from reference_model.config import Preset, from_json, to_json, without_idle
+from reference_model.config import Preset, without_idle
 from reference_model.model import Kaleido
+from reference_model.stored import from_json, to_json
 from reference_model.training.progress import Spent
 from reference_model.training.sharding import scatter, share_like
 

@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reference_model.config import Preset, build_record, from_json
+from reference_model.config import Preset
 from reference_model.presets import PRESETS
+from reference_model.stored import build_record, from_json
 
 
 def read_preset(name: str) -> Preset:

@@ -28,8 +28,8 @@ from kaleido_bench.training.calls import TrainCall
 from kaleido_bench.training.running import BREAKING_OFF, STOPPING, say_stopped
 from kaleido_bench.training_data import ReaderScenes
 from reference_model.checkpoint import find_checkpoint, load_checkpoint
-from reference_model.config import from_json
 from reference_model.presets import PRESETS, small
+from reference_model.stored import from_json
 from reference_model.training.claim import claim
 from reference_model.training.settings import drop_video
 from tests.cli.conftest import Kbench, start_kbench

@@ -18,7 +18,8 @@ from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.precision import round_weights
 from reference_model.presets import smoke
 from reference_model.recording import Recordings
-from reference_model.sampler import Rollout, Sampling, Scene, roll_out, sample_targets
+from reference_model.rollout import Rollout, Scene, roll_out
+from reference_model.sampler import Sampling, sample_targets
 from tests.reference_model.models import DESIGNS, build_config, build_model, build_scene, random_poses
 
 BASE: dict[str, Any] = {**DESIGNS["windows-and-registers"], "pose": "prope", "kv_heads": 1}

@@ -168,7 +168,8 @@ def list_bytes(out: Path) -> dict[str, bytes]:
     """Of a run's folder, but for the seconds that it took, and the code, which someone may be editing."""
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     read = {name: path.read_bytes() for name, path in files.items()}
-    return {name: re.sub(rb'"(seconds|seconds_preparing|code_sha256)": [^,\n]+', b"", data) for name, data in read.items()}
+    clock = rb'"(seconds|seconds_preparing|code_sha256)": [^,\n]+'
+    return {name: re.sub(clock, b"", data) for name, data in read.items()}
 
 
 @pytest.mark.parametrize(

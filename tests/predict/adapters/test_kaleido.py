@@ -28,7 +28,8 @@ from reference_model.checkpoint import write_checkpoint
 from reference_model.config import Preset
 from reference_model.model import Kaleido as ReferenceModel
 from reference_model.presets import smoke
-from reference_model.sampler import Rollout, Sampling
+from reference_model.rollout import Rollout
+from reference_model.sampler import Sampling
 
 
 class StandIn(NamedTuple):
