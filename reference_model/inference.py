@@ -14,6 +14,7 @@ from reference_model.checkpoint import find_checkpoint, hash_checkpoint, load_ch
 from reference_model.config import ModelConfig, Preset
 from reference_model.inputs import Inputs, build_inputs
 from reference_model.model import Kaleido, Views
+from reference_model.overflow import find_overflow
 from reference_model.positions import NORMALISATIONS
 from reference_model.precision import check_precision, round_weights
 from reference_model.recording import Recordings, on_device
@@ -152,8 +153,6 @@ def place_views(config: ModelConfig, references: Cameras, targets: Cameras, coun
 
 def name_layer(loaded: LoadedModel, generate: Callable[[], Iterator[Chunk]]) -> str:
     """Where numbers end, found by doing it again."""
-    from reference_model.overflow import find_overflow  # loads torch.distributed, which nothing else here needs
-
     found = find_overflow(loaded.model, lambda: list(generate()))
     return str(found) if found else "no layer makes it of finite numbers; look at the sampler's levels"
 
@@ -190,8 +189,8 @@ def render_views(
         rollout: how many targets at once, in which order, and whether later chunks see what earlier ones made; None: as
             `loaded.plan_rollout()` says.
         cached: compute what the model keeps of its references once for all steps and chunks that see the same ones;
-            None: in bfloat16 always; in float32 as its preset says (ModelConfig.keep_references), but on a CPU always,
-            rounded as the preset says (rollout.Conditions).
+            None: in bfloat16, and where the rollout appends, always; else in float32 as its preset says
+            (ModelConfig.keep_references), but on a CPU always, rounded as the preset says (rollout.Conditions).
 
     Returns images in [0, 1]. ValueError for no reference, images of another size or range, cameras or times that are
     none (`place_views`), tokens that are no numbers, and for a prediction that is not finite, with the layer where that
@@ -227,8 +226,9 @@ def render_views(
     shape = (views.c2w.shape[1] - references, *clean.shape[1:])
     noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed % 2**63)).to(device)
     rendered = torch.empty(shape[0], 3, height, width)
-    keep = config.keep_references or loaded.precision != "float32" if cached is None else cached
     plan = rollout or loaded.plan_rollout()
+    always = config.keep_references or loaded.precision != "float32" or plan.growth == "append"
+    keep = always if cached is None else cached
     exact = cached is None and not keep and torch.device(device).type == "cpu" and plan.growth == "reencode"
 
     def generate(recordings: Recordings | None = None) -> Iterator[Chunk]:

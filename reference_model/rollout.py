@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reference_model.config import FlowConfig, check_choice
+from reference_model.config import FlowConfig, ModelConfig, check_choice
 from reference_model.model import Cache, Kaleido, Views, join_caches, take_views
 from reference_model.ordering import ORDERS, choose_references
 from reference_model.precision import check_precision, compute_in
@@ -34,10 +34,18 @@ class Rollout(NamedTuple):
     generated: int = 0
     """At most so many of the views generated before it, the nearest; 0: chunks know nothing of each other."""
 
-    growth: str = "reencode"  # GROWTHS
+    growth: str = "reencode"  # GROWTHS; append needs generated views, and a model that `check_growth` lets pass
     """How generated views join the references: `reencode` (each chunk's conditions are computed anew, all seeing all,
     as in training) or `append` (once, seeing what was there before, which does not see them; cheaper, and a view that
     was left out once is gone)."""
+
+
+def check_growth(rollout: Rollout, model: ModelConfig) -> None:
+    """Raises ValueError where a rollout appends to a cache that cannot grow."""
+    if rollout.growth == "append" and (model.references_see_targets or model.layout == "encoder-decoder"):
+        raise ValueError(
+            "growth append needs a cache that can grow, of a decoder-only model of blind references; expected reencode"
+        )
 
 
 def check_rollout(rollout: Rollout) -> None:
@@ -47,6 +55,8 @@ def check_rollout(rollout: Rollout) -> None:
     for name, least in (("chunk", 1), ("references", 1), ("generated", 0)):
         if getattr(rollout, name) < least:
             raise ValueError(f"{name} {getattr(rollout, name)}: expected at least {least}")
+    if rollout.growth == "append" and not rollout.generated:
+        raise ValueError("growth append with generated 0: nothing would grow; expected generated of at least 1")
 
 
 class Chunk(NamedTuple):
@@ -95,8 +105,9 @@ class Conditions:
         self.cached = cached and not model.config.references_see_targets
         self.exact = exact and rollout.growth == "reencode" and not len(model.encoder)
         self.beside = 0  # targets that the cache was made for
-        if rollout.growth == "append" and rollout.generated and (not self.cached or len(model.encoder)):
-            raise ValueError("growth append needs a cache that can grow: a decoder-only model of blind references")
+        check_growth(rollout, model.config)
+        if rollout.growth == "append" and not self.cached:
+            raise ValueError("growth append without a cache: expected cached")
         self.made: dict[int, Tensor] = {}  # target -> tokens
         self.rows: list[int] = []  # the views the cache holds
         self.cache: Cache | None = None
@@ -193,8 +204,8 @@ def roll_out(
         exact: equal on a CPU in that too (Conditions); chunks share a cache where they have as many targets.
         precision, recordings: `sample_targets`; chunks of as many targets beside as many views share a recording.
 
-    Raises ValueError: `check_sampling`, `check_precision`, `check_rollout`, and where `append` has no cache that can
-    grow.
+    Raises ValueError: `check_sampling`, `check_precision`, `check_rollout`, `check_growth`, and where `append` is to do
+    without a cache.
     """
     check_sampling(sampling, flow)
     check_precision(precision, noise.device)

@@ -12,6 +12,10 @@ VERSION = 3  # of the stored form. An older one lacks fields that came later: th
 MEANT = {"window_from": 0}  # whose default has changed since: a window was cut from views of any size
 
 
+class VersionError(ValueError):
+    """Stored by other code than this can read."""
+
+
 def to_json(preset: Preset) -> str:
     return json.dumps({"version": VERSION, **dataclasses.asdict(preset)}, indent=2, sort_keys=True) + "\n"
 
@@ -61,7 +65,7 @@ def from_json(text: str) -> Preset:
         raise ValueError(f"not a preset: {type(raw).__name__}, expected its groups model, flow and train by name")
     version = raw.get("version", 1)
     if version not in range(1, VERSION + 1):
-        raise ValueError(f"a preset of version {version!r}: this code reads 1 to {VERSION}; update it")
+        raise VersionError(f"a preset of version {version!r}: this code reads 1 to {VERSION}; update it")
     if version < VERSION and isinstance(raw.get("model"), dict):
         raw = {**raw, "model": {**MEANT, **raw["model"]}}
     groups = {"model": ModelConfig, "flow": FlowConfig, "train": TrainConfig}

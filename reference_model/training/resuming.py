@@ -18,7 +18,7 @@ import reference_model
 from reference_model.checkpoint import stream_shards, write_shards
 from reference_model.config import Preset, without_idle
 from reference_model.model import Kaleido
-from reference_model.stored import from_json, to_json
+from reference_model.stored import VersionError, from_json, to_json
 from reference_model.training.progress import Spent
 from reference_model.training.sharding import scatter, share_like
 
@@ -129,6 +129,8 @@ def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> Begu
         begun = Begun(
             spent, header["code_sha256"], Initial(initial, header.get("initial_card", {})) if initial else None
         )
+    except VersionError as error:
+        raise ValueError(f"{path}: {error}, or give another --out") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what a run wrote ({error}); delete {folder} to begin anew") from error
     if differing := _name_differences(*(json.loads(to_json(without_idle(each))) for each in (written, preset))):

@@ -16,6 +16,7 @@ from reference_model import checkpoint
 from reference_model.checkpoint import hash_checkpoint, load_checkpoint, read_shards, write_shards
 from reference_model.config import Preset
 from reference_model.presets import smoke
+from reference_model.stored import VERSION
 from reference_model.train import Run, train
 from reference_model.training.resuming import find_state, read_header
 from reference_model.training.schedule import Budget
@@ -212,6 +213,17 @@ def test_a_state_of_other_tensors_is_refused(tmp_path: Path, worlds: WorldSource
     write_shards(tmp_path / "state", "state", kept.items())
     with pytest.raises(ValueError, match=message):
         train(smoke(), worlds, Run(tmp_path, Budget(steps=2)), lambda _: None)
+
+
+def test_a_run_of_later_code_is_not_called_broken(tmp_path: Path, worlds: WorldSource) -> None:
+    train(smoke(), worlds, Run(tmp_path, Budget(steps=1)), lambda _: None)
+    path = tmp_path / "state/state.json"
+    path.write_text(path.read_text().replace(f'\\"version\\": {VERSION}', '\\"version\\": 99'))
+    with pytest.raises(
+        ValueError, match=rf"state\.json: a preset of version 99: this code reads 1 to {VERSION}"
+    ) as said:
+        train(smoke(), worlds, Run(tmp_path, Budget(steps=2)), lambda _: None)
+    assert "delete" not in str(said.value)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path, worlds: WorldSource) -> None:

@@ -208,6 +208,7 @@ def test_references_at_one_place_are_chosen_by_where_they_look(aside: float) -> 
         (Rollout(generated=-1), "generated -1: expected at least 0"),
         (Rollout(order="backwards"), "trajectory"),
         (Rollout(growth="double"), "reencode"),
+        (Rollout(growth="append"), "nothing would grow; expected generated of at least 1"),
     ],
 )
 def test_an_impossible_rollout_is_refused(rollout: Rollout, word: str) -> None:
@@ -217,5 +218,7 @@ def test_an_impossible_rollout_is_refused(rollout: Rollout, word: str) -> None:
 
 def test_what_cannot_grow_is_not_appended_to() -> None:
     for changes in (SEEING, DESIGNS["encoder-decoder"]):
-        with pytest.raises(ValueError, match="append"):
+        with pytest.raises(ValueError, match="append needs a cache that can grow"):
             run(build_rollout(4, **changes), Rollout(generated=2, growth="append"))
+    with pytest.raises(ValueError, match="append without a cache"):
+        run(build_rollout(4), Rollout(generated=2, growth="append"), cached=False)

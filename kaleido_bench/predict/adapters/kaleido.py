@@ -166,6 +166,7 @@ ROLLOUT: Mapping[str, Callable[[str], object]] = {
     "order": str,
     "references": lambda text: read_count("references", text),
     "generated": lambda text: read_count("generated", text, 0),
+    "growth": str,
 }
 
 
@@ -185,7 +186,7 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
     rollout_fields = {name: read(args[name]) for name, read in ROLLOUT.items() if name in args}
     from reference_model.inference import BY_DEFAULT, load_model
     from reference_model.precision import check_precision
-    from reference_model.rollout import check_rollout
+    from reference_model.rollout import check_growth, check_rollout
     from reference_model.sampler import check_sampling
 
     name, precision = variant or "small", args.get("precision", "float32")
@@ -198,6 +199,7 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
     with _refusing(name, "settings of its sampler", "Correct --model-arg."):
         check_sampling(sampling, model.preset.flow)
         check_rollout(rollout)
+        check_growth(rollout, model.preset.model)
     return Kaleido(name, model, sampling, rollout)
 
 
