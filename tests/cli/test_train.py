@@ -228,6 +228,11 @@ BAD_CALLS = {
     "two budgets": (("smoke", "--steps", 1, "--minutes", 1), ["--minutes and --steps"]),
     "a field there is not": (("smoke", "--steps", 1, "--set", "train.sede=1"), ["Did you mean 'train.seed'?"]),
     "a value it does not take": (("smoke", "--steps", 1, "--set", "model.width=65"), ["width 65 is not a multiple"]),
+    "no such codec": (("smoke", "--steps", 1, "--dry-run", "--set", "model.codec=jpeg"), ["codec 'jpeg': expected"]),
+    "a codec of other tokens": (
+        ("smoke", "--steps", 1, "--dry-run", "--set", "model.token_channels=5"),
+        ["codec pixels has 192 values in a token, the model takes 5"],
+    ),
     "no such data": (
         ("smoke", "--steps", 1, "--data", "nowhere", "--reader", "transforms", "--data-name", "x"),
         ["--data: no such folder nowhere"],
