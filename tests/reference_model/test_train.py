@@ -211,6 +211,39 @@ def test_a_run_that_diverged_is_not_written_over_a_good_one(tmp_path: Path, worl
     assert load_checkpoint(tmp_path)[2]["steps"] == 1
 
 
+class Slow:
+    """A source whose first step takes a minute by the clock, as compiling does, and each after it three seconds."""
+
+    def __init__(self, source: Source, clock: list[float]) -> None:
+        self.source, self.clock, self.sizes = source, clock, list[int]()
+        self.describe, self.score = source.describe, source.score
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        self.stream = self.source.open(preset, stage, piece, device)
+        return self
+
+    def step(self, step: int) -> StepViews:
+        self.clock[0] += 3 if self.sizes else 60
+        views = self.stream.step(step)
+        self.sizes.append(views.images.shape[-1])
+        return views
+
+
+def test_compiling_takes_no_stage_s_share_of_the_minutes(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two minutes one is compiled; a first stage of a fifth has a fifth of the other, and both are all there is."""
+    clock = [0.0]
+    monkeypatch.setattr("reference_model.training.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(WorldSource, "score", lambda *_: [])
+    stages = '[{"image_size": 16, "scenes": 1, "share": 0.2}, {"image_size": 32, "scenes": 1, "share": 0.8}]'
+    source = Slow(worlds, clock)
+    train(override(smoke(), [f"train.stages={stages}"]), source, Run(tmp_path, Budget(minutes=2)), lambda _: None)
+    assert source.sizes.count(16) == 1 + 4 and source.sizes.count(32) == 16  # 12 of 60 seconds, and 48
+    card = read_card(tmp_path)
+    assert card["seconds"] == 120 and card["seconds_preparing"] == 60 + 3  # the first step of each stage
+
+
 class Slipped:
     """A source whose images of one step are multiplied."""
 
