@@ -19,7 +19,8 @@ from reference_model.model import Kaleido, Views, count_parameters
 from reference_model.precision import compute_in
 from reference_model.presets import tiny
 from reference_model.recording import Recordings
-from reference_model.sampler import Rollout, Sampling, Scene, roll_out, sample_targets
+from reference_model.rollout import Rollout, Scene, roll_out
+from reference_model.sampler import Sampling, sample_targets
 
 
 def build_sampler(

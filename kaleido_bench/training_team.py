@@ -19,7 +19,7 @@ from typing import IO, NamedTuple, cast
 
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.training.calls import Prepared, Report, Tell
-from kaleido_bench.training.running import STOPPED, STOPPING, heed_signals, say_next
+from kaleido_bench.training.running import BREAKING_OFF, STOPPED, STOPPING, heed_signals, say_next
 
 ERROR = "kbench: error: "
 """How the line begins in which a process says what is wrong."""
@@ -135,10 +135,13 @@ def launch(words: Sequence[str], processes: int, out: Path, report: Report, tell
 
 
 class Heard:
-    """What the first process has said: its number, and whether it came to an end. `group` is torchrun's."""
+    """What the first process has said: its number, and whether it came to an end. `group` is torchrun's, `broken_off`
+    whether that was ended before the first process had said its number.
+    """
 
     def __init__(self, report: Report) -> None:
         self.report, self.group, self.pid, self.last, self.cause = report, 0, 0, "", ""
+        self.broken_off = False
 
     def take(self, line: str) -> None:
         """A line of its standard output."""
@@ -158,7 +161,8 @@ def ask_to_stop(heard: Heard, tell: Tell) -> None:
     """Ask the first process, or end all where it has not begun. Raises KeyboardInterrupt where none is there."""
     if not heard.group:
         raise KeyboardInterrupt
-    tell(STOPPING)
+    heard.broken_off = not heard.pid
+    tell(BREAKING_OFF if heard.broken_off else STOPPING)
     with contextlib.suppress(ProcessLookupError):
         if heard.pid:
             os.kill(heard.pid, signal.SIGINT)
@@ -171,8 +175,8 @@ def pass_on(lines: IO[str], tell: Tell, heard: Heard) -> None:
     what torchrun adds then is about processes, not about the run.
     """
     for line in lines:
-        text = line.rstrip()
+        text, ended = line.rstrip(), bool(heard.cause) or heard.broken_off or heard.last == "stopped"
         if text.startswith(ERROR):
             heard.cause = heard.cause or text.removeprefix(ERROR)
-        elif text and text not in (STOPPING, STOPPED) and not heard.cause and heard.last != "stopped":
+        elif text and not ended and text != STOPPING and not text.startswith(STOPPED):
             tell(text)

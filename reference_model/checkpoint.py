@@ -14,7 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from reference_model.config import Preset, from_json, to_json
+from reference_model.config import Preset
+from reference_model.stored import from_json, to_json
 
 MAX_SHARD_BYTES = 12 * 2**20
 NEW = "model.new"
@@ -136,7 +137,15 @@ def write_card(folder: Path, card: dict[str, object]) -> None:
 
 
 def read_card(folder: Path) -> dict[str, object]:
-    return json.loads((folder / "card.json").read_text())
+    """ValueError, naming the file, where it is not there or not what a run wrote."""
+    path = folder / "card.json"
+    try:
+        card: object = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{path} is not what a run wrote ({error}); copy it anew") from error
+    if not isinstance(card, dict):
+        raise ValueError(f"{path} is not what a run wrote ({type(card).__name__}, expected a record); copy it anew")
+    return cast("dict[str, object]", card)
 
 
 def find_checkpoint(variant: str | Path) -> Path:
@@ -161,11 +170,7 @@ def read_stored_preset(folder: Path) -> Preset:
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], Preset, dict[str, object]]:
     """Weights in float32, preset, card. ValueError, naming it, when a file is missing or is not what was written."""
-    preset, weights = read_stored_preset(folder), read_shards(folder, "model")
-    try:
-        card = read_card(folder)
-    except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"{folder / 'card.json'} is not what a run wrote ({error}); copy it anew") from error
+    preset, weights, card = read_stored_preset(folder), read_shards(folder, "model"), read_card(folder)
     return {name: tensor.to(torch.float32) for name, tensor in weights.items()}, preset, card
 
 

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from reference_model.recording import list_tensors
-from reference_model.training.sharding import gather
 
 
 class Overflow(NamedTuple):
@@ -64,6 +63,13 @@ def list_floats(value: Any) -> list[Tensor]:
     return [x.detach() for x in list_tensors(value) if x.is_floating_point()]
 
 
+def gather_rows(parameter: Tensor) -> Tensor:
+    """All rows of a weight, of which a sharded model's processes hold a share each; they go through it together. What
+    shards models is not imported here: this is for use as well, where torch.distributed may not be needed at all.
+    """
+    return getattr(parameter, "full_tensor", parameter.detach)().detach()
+
+
 def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | None:
     """The first weight or layer that is, or makes of finite inputs, NaN or infinity when `call` runs the model; None
     where there is none.
@@ -72,8 +78,8 @@ def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | No
     eagerly.
     Layers are the innermost modules that show it: `blocks.3.mlp.up` rather than `blocks.3`.
     """
-    for name, parameter in gather(model.named_parameters()):
-        wrong = (~torch.isfinite(parameter)).float().mean().item()
+    for name, parameter in model.named_parameters():
+        wrong = (~torch.isfinite(gather_rows(parameter))).float().mean().item()
         if wrong:
             return Overflow(f"weights of {name}", wrong, 0.0)
     found: list[Overflow] = []

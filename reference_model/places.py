@@ -43,6 +43,10 @@ class Views(NamedTuple):
             c2w=self.c2w[:, first:last], intrinsics=self.intrinsics[:, first:last], references=references, times=times
         )
 
+    def to(self, device: str | torch.device) -> Views:
+        times = None if self.times is None else self.times.to(device)
+        return self._replace(c2w=self.c2w.to(device), intrinsics=self.intrinsics.to(device), times=times)
+
     @property
     def roles(self) -> Float[Tensor, " v"]:
         """0 for references, 1 for targets."""

@@ -92,6 +92,10 @@ class Run:
     initial: Path | None = None  # weights to begin with, of the same model
     tensorboard: bool = False
 
+    def __post_init__(self) -> None:
+        if self.save_steps < 1:
+            raise ValueError(f"save_steps {self.save_steps}: expected 1 or more")
+
 
 def build_loss(model: nn.Module, preset: Preset) -> Loss:
     """Noise the targets, predict them, compare."""
@@ -137,7 +141,7 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
     if run.initial:
         weights, other, _ = load_checkpoint(find_checkpoint(run.initial))
         if differing := list_differences(preset.model, other.model):
-            raise ValueError(f"{run.initial} is of another model: {other.model} differs in {', '.join(differing)}")
+            raise ValueError(f"{run.initial} is of another model: it differs in {', '.join(differing)}")
         model.load_state_dict(weights)
     if preset.train.sharded and team.size > 1:
         mesh = build_mesh(team.device)
@@ -170,6 +174,8 @@ class Loop:
         self.pieces = team.take_pieces(preset.train.pieces)
         self.streams: list[Stream] = []
         self.opened = -1
+        self.met: set[tuple[int, ...]] = set()  # what steps of this process have been prepared for
+        self.compiled = (run.compiled or recorded) and team.device != "cpu"
         self.code_sha256 = hash_code()
         self.initial = read_initial(run.initial) if run.initial else None  # or as the run that is resumed says
 
@@ -190,7 +196,22 @@ class Loop:
             optimizer.step()
         torch._foreach_lerp_(self.running, self.weights, 1 - min(config.ema_decay, (1 + step) / (10 + step)))
         size = config.stages[self.opened].image_size
-        return Step(loss / config.pieces, norms, references, size, rate, self.count_flops(references))
+        return Step(loss / config.pieces, norms, references, size, rate, self.count_flops(references), progress)
+
+    def prepares(self, step: int, progress: float) -> bool:
+        """Whether this process meets the first step of its kind: of a stage, and where steps are compiled or recorded,
+        of a number of references. It takes longer, by up to a minute, and says so once.
+        """
+        stage = stage_at(self.preset.train.stages, progress)
+        kind = (stage, self.draw_references(step)) if self.compiled else (stage,)
+        new = kind not in self.met
+        self.met.add(kind)
+        return new
+
+    def wait(self) -> None:
+        """For the device."""
+        if self.team.device != "cpu":
+            torch.cuda.synchronize()
 
     def fetch(self, step: int, progress: float) -> list[StepViews]:
         """The views of this process' pieces of a step. Nothing of the run changes: where they cannot be had, the state
@@ -224,12 +245,22 @@ class Loop:
         tokens = (stage.image_size // model.patch) ** 2
         return 3 * stage.scenes * forward_flops(model, references, model.max_views - references, tokens)
 
-    def name_overflow(self, step: int, views: list[StepViews]) -> str:
-        """At the weights of now, on a step's data: which layer's output is no number."""
-        references = self.draw_references(step)
-        tensors = next(self.prepare(step, references, views))
-        found = find_overflow(self.trained.model, lambda: self.loss(tensors, references))
-        return str(found or "no layer overflows at these weights")
+    def name_overflow(self, step: int, progress: float) -> str:
+        """At the weights of now, on the data of a step, drawn again: what of it is no number, or which layer's output.
+        All processes together, each on its own pieces.
+        """
+        try:
+            views = self.fetch(step, progress)
+        except Exception as error:
+            return f"its views cannot be had again ({error})"
+        references, found = self.draw_references(step), list[str]()
+        for tensors in self.prepare(step, references, views):
+            given = {name: x for name, x in tensors._asdict().items() if isinstance(x, Tensor)}
+            wrong = [name for name, x in given.items() if not x.isfinite().all()]
+            overflow = find_overflow(self.trained.model, lambda given=tensors: self.loss(given, references))
+            found += [f"its data hold NaN or infinity: {', '.join(wrong)}"] if wrong else []
+            found += [str(overflow)] if overflow and not wrong else []
+        return next(iter(self.team.gather(found)), "no layer makes it of finite numbers: look at its images and poses")
 
 
 class Stopping(Protocol):
@@ -303,6 +334,9 @@ def go_on(loop: Loop, run: Run, log: Log, stop: Stopping | None) -> bool:
     progress, asked, saved = run.budget.progress(*log.spent), False, log.spent.steps
     while progress < 1 and not asked:
         number = log.spent.steps
+        if new := loop.prepares(number, progress):
+            loop.wait()
+        began = log.seconds
         try:
             views = loop.fetch(number, progress)
         except Exception:
@@ -310,7 +344,11 @@ def go_on(loop: Loop, run: Run, log: Log, stop: Stopping | None) -> bool:
                 save(loop, run, log)
             raise
         try:
-            log.add(loop.step(number, progress, views))
+            made = loop.step(number, progress, views)
+            if new:
+                loop.wait()
+                log.set_apart(log.seconds - began)
+            log.add(made)
             progress = log.progress if run.budget.minutes is None else progress
             if loop.team.size == 1 or log.spent.steps % CONSULT == 0:
                 said = loop.team.follow(log.progress, float(stop is not None and stop.asked))
@@ -319,7 +357,8 @@ def go_on(loop: Loop, run: Run, log: Log, stop: Stopping | None) -> bool:
                 save(loop, run, log)
                 saved = log.spent.steps
         except DivergedError as error:
-            raise DivergedError(f"{error}; {loop.name_overflow(number, views)}") from error
+            found = loop.name_overflow(error.step, error.progress)
+            raise DivergedError(f"{error}; {found}", error.step, error.progress) from error
     return asked
 
 

@@ -176,7 +176,7 @@ def run_call(call: TrainCall, gpus: str | None, *, as_json: bool, dry_run: bool)
     if team.rank > 0:
         return
     if not done:
-        say(running.STOPPED)
+        say(running.say_stopped(call.out))
         raise typer.Exit(130)
     if not as_json:
         typer.echo(f"weights in {call.out}; try: kbench run quickstart --model kaleido@{call.out}")

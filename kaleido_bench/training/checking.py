@@ -44,6 +44,7 @@ def prepare(call: TrainCall, tell: Tell, *, source_device: str | None = None) ->
     device = choose_device(call.device)
     from reference_model.train import Run
 
+    check_inputs(preset)
     check_initial(call.initial, preset)
     source = open_source(call, preset, source_device or device, tell)
     resumes = find_begun(call.out, preset, source)
@@ -169,7 +170,7 @@ def open_source(call: TrainCall, preset: Preset, device: str, tell: Tell) -> Wor
                 "--photographs",
                 str(error),
                 expected="the photographs that worlds are papered with",
-                fix="pip install 'kaleido-bench[train]'.",
+                fix="Correct it, or leave it out." if call.photographs else "pip install 'kaleido-bench[train]'.",
             ) from error
     return open_data(call.data, preset, tell)
 
@@ -215,6 +216,21 @@ def suggest_stages(preset: Preset, *, ordered: bool) -> str:
     if not ordered and any(stage.video for stage in preset.train.stages):
         return "--no-video leaves the stages of video out; --ordered says that views are frames of a video."
     return "docs/training.md says what a preset asks of scenes."
+
+
+def check_inputs(preset: Preset) -> None:
+    """Raises BenchError where there are no such codec and features, their weights are not here, or they do not fit."""
+    from reference_model.inputs import build_inputs
+
+    try:
+        build_inputs(preset.model, "cpu")
+    except (FileNotFoundError, ValueError) as error:
+        raise BenchError(
+            f"--set model.codec={preset.model.codec}, model.features={preset.model.features}",
+            str(error),
+            expected="a codec and features that fit the model, and their weights",
+            fix="Correct them, or take another preset.",
+        ) from error
 
 
 def check_initial(initial: Path | None, preset: Preset) -> None:

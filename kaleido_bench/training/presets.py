@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def change_preset(preset: Preset, settings: tuple[str, ...]) -> Preset:
 
     fields = list_fields(preset)
     for setting in settings:
-        name, separator, text = setting.partition("=")
+        name, separator, _ = setting.partition("=")
         if not separator or name not in fields:
             raise BenchError(
                 "--set",
@@ -59,7 +58,7 @@ def change_preset(preset: Preset, settings: tuple[str, ...]) -> Preset:
                 fix=suggest(name, fields, otherwise="`kbench train PRESET --steps 1 --dry-run` prints the fields."),
             )
         try:
-            preset = override(preset, [f"{name}={_quote(text)}"])
+            preset = override(preset, [setting])
         except ValueError as error:
             raise BenchError(
                 f"--set {setting}", str(error), expected="a value that the model can be built with", fix="Correct it."
@@ -79,17 +78,8 @@ def leave_video_out(preset: Preset) -> Preset:
         ) from error
 
 
-def _quote(text: str) -> str:
-    """As JSON; a text need not be quoted on the command line."""
-    try:
-        json.loads(text)
-    except json.JSONDecodeError:
-        return json.dumps(text)
-    return text
-
-
 def render_preset(preset: Preset) -> str:
     """As a checkpoint holds it."""
-    from reference_model.config import to_json
+    from reference_model.stored import to_json
 
     return to_json(preset)

@@ -11,8 +11,11 @@ from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.training.calls import Prepared, Report, Tell
 
 STOPPING = "stopping: this step is finished and the state written; once more breaks off at once"
-STOPPED = "kbench: stopped. The same command goes on from there."
-"""What is said when a run is asked to stop, and when it has."""
+BREAKING_OFF = "stopping: no step has begun, and nothing is lost"
+"""What is said when a run is asked to stop; of a team, also before its first process listens."""
+
+STOPPED = "kbench: stopped"
+"""How the line begins that says that it has, and what the same command does then."""
 
 
 class Signals:
@@ -48,6 +51,15 @@ def say_next(out: Path) -> str:
     if find_state(out) is None:
         return "the same command begins anew: no state was written yet"
     return "the same command goes on from the last state"
+
+
+def say_stopped(out: Path) -> str:
+    """The line after a run in this folder was stopped."""
+    from reference_model.training.resuming import find_state
+
+    if find_state(out) is None:
+        return f"{STOPPED} before the first step. The same command begins anew."
+    return f"{STOPPED}. The same command goes on from there."
 
 
 def train(prepared: Prepared, report: Report, tell: Tell) -> bool:

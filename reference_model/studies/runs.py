@@ -20,12 +20,13 @@ from typing import Any, NamedTuple
 import torch
 
 from reference_model.ablations import Ablation
-from reference_model.config import Preset, Stage, to_json, without_idle
+from reference_model.config import Preset, Stage, without_idle
 from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, predict_targets, psnr, render_batch
 from reference_model.inference import LoadedModel, load_model
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido, count_parameters
 from reference_model.positions import NORMALISATIONS
+from reference_model.stored import to_json
 from reference_model.train import Run as Training
 from reference_model.train import train
 from reference_model.training.schedule import Budget

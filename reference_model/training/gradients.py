@@ -53,7 +53,10 @@ class Gradients:
         self.flat.div_(pieces)
 
     def clip(self, limit: float) -> Float[Tensor, " parameter"]:
-        """Scale all so that their joint norm is at most `limit`; returns each one's norm before that."""
+        """Scale all so that their joint norm is at most `limit`; returns each one's norm before that. Where one is no
+        number all become 0: the weights stay numbers, and which layer it was can be found (train.Loop.name_overflow).
+        """
         norms = torch.stack(torch._foreach_norm(self.views))
-        self.flat.mul_((limit / (norms.norm() + 1e-6)).clamp(max=1.0))
+        total = norms.norm()
+        self.flat.mul_((limit / (total + 1e-6)).clamp(max=1.0)).masked_fill_(~total.isfinite(), 0.0)
         return norms

@@ -5,6 +5,7 @@ over a flat buffer makes their gradients one. A single process is a team of one.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -54,6 +55,14 @@ class Team(NamedTuple):
         if failed:
             raise failed
 
+    def gather(self, texts: Sequence[str]) -> list[str]:
+        """What each process says, in their order."""
+        if self.size == 1:
+            return list(texts)
+        said: list[Sequence[str]] = [()] * self.size
+        dist.all_gather_object(said, texts)
+        return [text for each in said for text in each]
+
     def leave(self) -> None:
         if self.size > 1:
             dist.destroy_process_group()
@@ -64,11 +73,23 @@ def speaks() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def check_device(device: str) -> None:
+    """Raises ValueError unless it is the CPU, or a CUDA GPU that is here."""
+    kind, _, number = device.partition(":")
+    if device != "cpu" and (kind != "cuda" or (number and not number.isdigit())):
+        raise ValueError(f"device {device!r}: expected cpu, cuda or cuda:N")
+    here = torch.cuda.device_count() if kind == "cuda" and torch.cuda.is_available() else 0
+    if kind == "cuda" and int(number or 0) >= here:
+        raise ValueError(f"device {device!r}: {here} CUDA GPUs are here; expected one of them, or cpu")
+
+
 def join_team(device: str) -> Team:
     """The team that torchrun's environment names; without it, this process alone. `cuda` becomes the process' own GPU.
 
-    Raises ValueError, in all processes, where there are fewer GPUs than processes.
+    Raises ValueError for a device that is not here or that nobody trains on; in all processes, where there are fewer
+    GPUs than processes.
     """
+    check_device(device)
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
         return Team(0, 1, device)

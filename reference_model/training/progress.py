@@ -30,7 +30,16 @@ def write_line(fields: dict[str, object]) -> None:
 
 
 class DivergedError(RuntimeError):
-    """The loss is no number, or out of all proportion."""
+    """The loss is no number, or out of all proportion, or a gradient is no number.
+
+    Attributes:
+        step: since which step, by the number that the loop knows it by: from 0.
+        progress: the share of the budget that had passed when it was drawn.
+    """
+
+    def __init__(self, message: str, step: int, progress: float) -> None:
+        super().__init__(message)
+        self.step, self.progress = step, progress
 
 
 class Spent(NamedTuple):
@@ -39,6 +48,7 @@ class Spent(NamedTuple):
     seconds: float = 0.0
     steps: int = 0
     flops: float = 0.0  # model FLOPs of all processes
+    seconds_preparing: float = 0.0  # among the seconds: of steps for which something was compiled, recorded or opened
 
 
 class Step(NamedTuple):
@@ -50,6 +60,7 @@ class Step(NamedTuple):
     size: int  # of the images
     rate: float
     flops: float
+    progress: float = 0.0  # the share of the budget that had passed when it was drawn
 
 
 class Log:
@@ -75,10 +86,15 @@ class Log:
         """The share of the budget that has passed."""
         return self.budget.progress(*self.now)
 
+    def set_apart(self, seconds: float) -> None:
+        """So many of the seconds that have passed went into preparing: they are no part of a stage's share."""
+        self.spent = self.spent._replace(seconds_preparing=self.spent.seconds_preparing + seconds)
+
     def add(self, step: Step) -> None:
         """Raises DivergedError."""
         self.kept.append(step)
-        self.spent = Spent(self.seconds, self.spent.steps + 1, self.spent.flops + step.flops)
+        steps, flops = self.spent.steps + 1, self.spent.flops + step.flops
+        self.spent = self.spent._replace(seconds=self.seconds, steps=steps, flops=flops)
         if self.spent.steps % EVERY and self.spent.steps not in (1, 20):
             return
         losses = torch.stack([kept.loss for kept in self.kept]).cpu()  # waits for the device
@@ -89,21 +105,30 @@ class Log:
         self.kept, self.marked, self.marked_at = [], self.spent, time.monotonic()
 
     def check(self) -> None:
-        """Before weights are written over good ones: raises DivergedError where the losses since the last line, or the
-        last gradients, which have moved the weights already, are no numbers. Waits for the device.
-        """
+        """Before weights are written over good ones: `judge` of the steps since the last line. Waits for the device."""
         if self.kept:
             self.judge(torch.stack([kept.loss for kept in self.kept]).cpu())
-            if not self.kept[-1].norms.isfinite().all():
-                raise DivergedError(f"step {self.spent.steps}: a gradient is no number; lower the learning rate")
 
     def judge(self, losses: Float[Tensor, " step"]) -> None:
-        """Raises DivergedError."""
-        mean = losses.mean().item()
-        if not mean < DIVERGED:
-            raise DivergedError(
-                f"step {self.spent.steps}: the loss is {mean}; lower the learning rate or the clipping norm"
-            )
+        """Raises DivergedError, naming the first of the kept steps whose loss or gradient is no number; or, where all
+        are numbers and the losses' mean is out of all proportion, the first whose loss is.
+        """
+        finite = torch.stack([kept.norms.isfinite().all() for kept in self.kept]).cpu()
+        wrong = ~(losses.isfinite() & finite)
+        if not wrong.any() and not losses.mean() < DIVERGED:
+            wrong = losses >= DIVERGED
+        if not wrong.any():
+            return
+        first = int(wrong.int().argmax())
+        step, loss = self.kept[first], losses[first].item()
+        number = self.spent.steps - len(self.kept) + first
+        if loss < DIVERGED:
+            found = f"the gradient of {self.names[int((~step.norms.isfinite()).int().argmax())]} is no number"
+        else:
+            found = f"the loss is {loss:g}"
+        raise DivergedError(
+            f"step {number + 1}: {found}; lower the learning rate or the clipping norm", number, step.progress
+        )
 
     def name_spikes(self, losses: Float[Tensor, " step"]) -> None:
         """Report steps whose loss stands out of their line, each with the weight whose gradient leapt the most. Steps
@@ -112,9 +137,10 @@ class Log:
         guided = torch.tensor([kept.references > 0 for kept in self.kept])
         if not guided.any():
             return
-        for i in ((losses > SPIKE * losses[guided].median()) & guided).nonzero().flatten().tolist():
+        spikes = (losses > SPIKE * losses[guided].nanmedian()) & guided & losses.isfinite()
+        for i in spikes.nonzero().flatten().tolist():
             norms = torch.stack([kept.norms for kept in self.kept]).cpu()
-            leap = norms[i] / norms.median(0).values.clamp(min=1e-12)
+            leap = norms[i] / norms.nanmedian(0).values.clamp(min=1e-12)
             worst = int(leap.argmax())
             first = self.spent.steps - len(self.kept) + 1
             self.report({
@@ -124,10 +150,11 @@ class Log:
 
     def say(self, loss: float, step: Step, progress: float) -> None:
         passed = max(time.monotonic() - self.marked_at, 1e-9)
+        training = self.spent.seconds - self.spent.seconds_preparing
         rate = (self.spent.flops - self.marked.flops) / passed / self.processes  # of one device
         line: dict[str, Any] = {
             "step": self.spent.steps, "progress": round(progress, 4), "seconds": round(self.spent.seconds, 1),
-            "eta_s": round(self.spent.seconds * (1 - progress) / progress) if progress > 0 else None,
+            "eta_s": round(training * (1 - progress) / progress) if progress > 0 else None,
             "size": step.size, "loss": round(loss, 5), "lr": round(step.rate, 6),
             "steps_per_s": round((self.spent.steps - self.marked.steps) / passed, 2), "tflops": round(rate / 1e12, 1),
             "mfu": round(rate / self.peak, 3) if self.peak else None,

@@ -16,8 +16,9 @@ from torch import Tensor
 
 import reference_model
 from reference_model.checkpoint import stream_shards, write_shards
-from reference_model.config import Preset, from_json, to_json, without_idle
+from reference_model.config import Preset, without_idle
 from reference_model.model import Kaleido
+from reference_model.stored import VersionError, from_json, to_json
 from reference_model.training.progress import Spent
 from reference_model.training.sharding import scatter, share_like
 
@@ -122,12 +123,14 @@ def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> Begu
     out, path = folder.parent, folder / "state.json"
     try:
         header: dict[str, Any] = json.loads(path.read_text())
-        spent = Spent(header["seconds"], header["steps"], header["flops"])
+        spent = Spent(header["seconds"], header["steps"], header["flops"], header.get("seconds_preparing", 0.0))
         written, source_then = from_json(header["preset"]), header["source"]
         initial = header.get("initial_sha256")
         begun = Begun(
             spent, header["code_sha256"], Initial(initial, header.get("initial_card", {})) if initial else None
         )
+    except VersionError as error:
+        raise ValueError(f"{path}: {error}, or give another --out") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not what a run wrote ({error}); delete {folder} to begin anew") from error
     if differing := _name_differences(*(json.loads(to_json(without_idle(each))) for each in (written, preset))):
@@ -136,7 +139,11 @@ def read_header(folder: Path, preset: Preset, source: dict[str, object]) -> Begu
             f"{folder} to begin anew"
         )
     if source_then != source:
-        raise ValueError(f"{out} holds a run on {source_then}, not on {source}. Give another --out, or delete {folder}")
+        names = _name_differences(source_then, source)
+        raise ValueError(
+            f"{out} holds a run on other data: {_list_values(source_then, names)}; not {_list_values(source, names)}. "
+            f"Give another --out, or delete {folder} to begin anew"
+        )
     return begun
 
 
@@ -149,6 +156,17 @@ def _name_differences(a: dict[str, Any], b: dict[str, Any], prefix: str = "") ->
         elif left != right:
             names.append(f"{prefix}{key}")
     return names
+
+
+def _list_values(described: dict[str, Any], names: Sequence[str]) -> str:
+    """`data.fit "centre"`: of nested fields by their dotted names."""
+    found: list[str] = []
+    for name in names:
+        value: Any = described
+        for key in name.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        found.append(f"{name} {json.dumps(value)}")
+    return ", ".join(found)
 
 
 def read_state(folder: Path, trained: Trained) -> None:
@@ -170,5 +188,8 @@ def read_state(folder: Path, trained: Trained) -> None:
             remembered[int(number)].setdefault(int(index), {})[field] = share_like(owner, whole)
     if weights:
         raise ValueError(f"{folder} lacks {', '.join(sorted(weights))}; delete it to begin anew")
+    for number, state in enumerate(remembered):
+        if len({frozenset(fields) for fields in state.values()}) != 1:  # of a parameter that no step used it is silent
+            raise ValueError(f"{folder}: what optimizer {number} remembers is not whole; delete it to begin anew")
     for optimizer, state in zip(trained.optimizers, remembered, strict=True):
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

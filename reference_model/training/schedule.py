@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from reference_model.config import Stage, TrainConfig
@@ -9,7 +10,12 @@ from reference_model.config import Stage, TrainConfig
 
 @dataclass(frozen=True)
 class Budget:
-    """One of three. Steps and FLOPs give the same run on every machine; minutes fill a machine's time."""
+    """One of three. Steps and FLOPs give the same run on every machine; minutes fill a machine's time.
+
+    Minutes are of the whole run, preparing included (Spent.seconds_preparing: mostly compiling, which takes a minute
+    however long the run is). The stages share what is left of them: a first stage of 7 % of ten minutes is not spent on
+    compiling.
+    """
 
     minutes: float | None = None
     steps: int | None = None
@@ -17,14 +23,19 @@ class Budget:
 
     def __post_init__(self) -> None:
         given = [value for value in (self.minutes, self.steps, self.flops) if value is not None]
-        if len(given) != 1 or not given[0] > 0:
-            raise ValueError(f"{self}: expected exactly one of minutes, steps or flops, above 0")
+        if len(given) != 1 or not 0 < given[0] < math.inf:
+            raise ValueError(f"{self}: expected exactly one of minutes, steps or flops, above 0 and finite")
 
-    def progress(self, seconds: float, steps: int, flops: float) -> float:
-        """The share of the budget that has passed: 0 at the start, 1 or more at its end."""
+    def progress(self, seconds: float, steps: int, flops: float, seconds_preparing: float = 0.0) -> float:
+        """The share of the budget that has passed: 0 at the start, 1 or more at its end. It never falls: more seconds
+        of preparing leave less to share.
+        """
         if self.steps is not None:
             return steps / self.steps
-        return flops / self.flops if self.flops is not None else seconds / (60 * (self.minutes or 1))
+        if self.flops is not None:
+            return flops / self.flops
+        shared = 60 * (self.minutes or 1) - seconds_preparing
+        return (seconds - seconds_preparing) / shared if shared > 0 else 1.0
 
 
 def stage_at(stages: tuple[Stage, ...], progress: float) -> int:

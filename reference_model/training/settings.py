@@ -9,8 +9,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from reference_model.config import Preset, build_record, from_json
+from reference_model.config import Preset
 from reference_model.presets import PRESETS
+from reference_model.stored import build_record, from_json
 
 
 def read_preset(name: str) -> Preset:
@@ -44,8 +45,17 @@ def list_fields(preset: Preset) -> dict[str, str]:
     }
 
 
+def read_value(text: str) -> object:
+    """JSON; what is none is a text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
 def override(preset: Preset, settings: Sequence[str]) -> Preset:
-    """Change single fields by `group.field=value` (JSON values); the result is what the checkpoint records.
+    """Change single fields by `group.field=value`; the result is what the checkpoint records. A value is JSON; a text
+    need not be quoted.
 
     Raises ValueError naming the setting that is not of that form, the fields that there are, or what the field takes.
     """
@@ -53,10 +63,7 @@ def override(preset: Preset, settings: Sequence[str]) -> Preset:
         name, _, value = setting.partition("=")
         if name not in list_fields(preset):
             raise ValueError(f"{setting!r}: expected GROUP.FIELD=VALUE with one of {', '.join(list_fields(preset))}")
-        try:
-            given = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{setting!r}: {value!r} is not a JSON value") from error
+        given = read_value(value)
         group, _, field = name.partition(".")
         record = getattr(preset, group)
         try:

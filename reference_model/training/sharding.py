@@ -168,12 +168,16 @@ class ShardedGradients:
     @torch.no_grad()
     def clip(self, limit: float) -> Float[Tensor, " parameter"]:
         """Scale all so that their joint norm is at most `limit`; returns each one's norm before that, the same bits on
-        every process. A parameter that no scene has used has norm 0.
+        every process. A parameter that no scene has used has norm 0. Where one is no number all become 0
+        (`Gradients.clip`).
         """
         parts = self.parts()
         none = torch.zeros(1, device=self.parameters[0].device)  # of no rows: a norm of nothing is not everywhere 0
         squares = torch.stack(torch._foreach_norm([part if part.numel() else none for part in parts])).square()
         dist.all_reduce(squares)
         norms = squares.sqrt()
-        torch._foreach_mul_(parts, (limit / (norms.norm() + 1e-6)).clamp(max=1.0))
+        total = norms.norm()
+        torch._foreach_mul_(parts, (limit / (total + 1e-6)).clamp(max=1.0))
+        for part in parts:
+            part.masked_fill_(~total.isfinite(), 0.0)
         return norms

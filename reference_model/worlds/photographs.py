@@ -81,8 +81,23 @@ def build_photographs(texels: UInt8[np.ndarray, "photo texel 3"]) -> Photographs
 
 
 def load_photographs(path: Path | None = None) -> Photographs:
-    """From a packed file, or without one from the installed packages."""
-    return collect_photographs() if path is None else build_photographs(np.load(path))
+    """From a packed file, or without one from the installed packages.
+
+    Raises FileNotFoundError where it, or a package, is not there, ValueError, naming it, where it is another file.
+    """
+    if path is None:
+        return collect_photographs()
+    try:
+        texels: object = np.load(path, allow_pickle=False)
+        if not isinstance(texels, np.ndarray):
+            raise ValueError("several arrays in one file")
+        return build_photographs(texels)
+    except FileNotFoundError:
+        raise
+    except (ValueError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path}: {error}; expected a file packed by `python -m reference_model.worlds.photographs --out FILE`"
+        ) from error
 
 
 def main() -> None:

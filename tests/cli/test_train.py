@@ -25,11 +25,11 @@ from kaleido_bench.cli.training_lines import Lines, describe, show
 from kaleido_bench.errors import IncompleteError
 from kaleido_bench.score.results import load_result
 from kaleido_bench.training.calls import TrainCall
-from kaleido_bench.training.running import STOPPING
+from kaleido_bench.training.running import BREAKING_OFF, STOPPING, say_stopped
 from kaleido_bench.training_data import ReaderScenes
 from reference_model.checkpoint import find_checkpoint, load_checkpoint
-from reference_model.config import from_json
 from reference_model.presets import PRESETS, small
+from reference_model.stored import from_json
 from reference_model.training.claim import claim
 from reference_model.training.settings import drop_video
 from tests.cli.conftest import Kbench, start_kbench
@@ -121,6 +121,13 @@ def test_a_team_is_stopped_together_and_one_process_goes_on(
 
 TEAM = """
 import json, os, signal, sys, time
+if sys.argv[1] == "waits":
+    def end(*_):
+        print("Traceback\\nSignalException", file=sys.stderr, flush=True)
+        sys.exit(1)
+    signal.signal(signal.SIGTERM, end)
+    print("a warning", file=sys.stderr, flush=True)
+    time.sleep(60)
 print(json.dumps({"pid": os.getpid()}), flush=True)
 print("no JSON", flush=True)
 if sys.argv[1] == "done":
@@ -166,6 +173,25 @@ def test_how_a_team_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: s
         assert next(iter(lines[-1])) == ("done" if how == "done" else "stopped")
 
 
+def test_a_team_that_is_stopped_before_it_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No process of it listens yet: all are ended, what torchrun says of that is kept back, and what comes is true."""
+    monkeypatch.setattr(training_team, "write_command", lambda words, _: [sys.executable, "-c", TEAM, *words])
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        if line == "a warning":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    out = tmp_path / "run"
+    assert not training_team.launch(["waits"], 2, out, lambda _: None, tell)
+    assert told == ["a warning", BREAKING_OFF]
+    assert say_stopped(out) == "kbench: stopped before the first step. The same command begins anew."
+    (out / "state").mkdir(parents=True)
+    (out / "state/state.json").touch()
+    assert say_stopped(out) == "kbench: stopped. The same command goes on from there."
+
+
 def test_weights_say_what_they_were_trained_on(kbench: Kbench, tmp_path: Path, captures: tuple[str, ...]) -> None:
     """The result on the same data set is no zero-shot one, and says so; another model's beside it does not."""
     out = tmp_path / "toy"
@@ -202,6 +228,11 @@ BAD_CALLS = {
     "two budgets": (("smoke", "--steps", 1, "--minutes", 1), ["--minutes and --steps"]),
     "a field there is not": (("smoke", "--steps", 1, "--set", "train.sede=1"), ["Did you mean 'train.seed'?"]),
     "a value it does not take": (("smoke", "--steps", 1, "--set", "model.width=65"), ["width 65 is not a multiple"]),
+    "no such codec": (("smoke", "--steps", 1, "--dry-run", "--set", "model.codec=jpeg"), ["codec 'jpeg': expected"]),
+    "a codec of other tokens": (
+        ("smoke", "--steps", 1, "--dry-run", "--set", "model.token_channels=5"),
+        ["codec pixels has 192 values in a token, the model takes 5"],
+    ),
     "no such data": (
         ("smoke", "--steps", 1, "--data", "nowhere", "--reader", "transforms", "--data-name", "x"),
         ["--data: no such folder nowhere"],
@@ -214,6 +245,11 @@ BAD_CALLS = {
     "a reader without data": (("smoke", "--steps", 1, "--reader", "llff"), ["--reader: without --data"]),
     "no such weights": (("smoke", "--steps", 1, "--init", "nowhere"), ["--init: no checkpoint 'nowhere'"]),
     "no such photographs": (("smoke", "--steps", 1, "--photographs", "no.npy"), ["--photographs: ", "no.npy"]),
+    "another file for photographs": (
+        ("smoke", "--steps", 1, "--photographs", __file__),
+        ["--photographs: ", "test_train.py", "expected a file packed by", "Correct it, or leave it out."],
+    ),
+    "no end": (("smoke", "--minutes", "inf"), ["--minutes: inf; expected a number above 0"]),
     "video alone without video": (
         (
             "smoke",
@@ -339,7 +375,7 @@ def test_a_broken_image_is_one_line_and_mended_it_goes_on(
 def test_a_run_that_diverges_is_incomplete(kbench: Kbench, tmp_path: Path, captures: tuple[str, ...]) -> None:
     ended = kbench("train", "smoke", "--steps", 40, "--out", tmp_path / "run", *QUICK, *captures,
                    "--set", "train.learning_rate=1e30", "--set", "train.warmup_steps=0")  # fmt: skip
-    assert ended.code == 1 and "training stopped: step 20: the loss is " in ended.err
+    assert ended.code == 1 and "training stopped: step 2: the loss is " in ended.err
 
 
 def test_the_words_for_a_team_mean_the_same_call(kbench: Kbench, monkeypatch: pytest.MonkeyPatch) -> None:

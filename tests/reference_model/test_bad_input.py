@@ -14,7 +14,8 @@ from reference_model.checkpoint import write_checkpoint
 from reference_model.config import Preset
 from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.presets import smoke
-from reference_model.sampler import Rollout, Sampling
+from reference_model.rollout import Rollout
+from reference_model.sampler import Sampling
 from tests.reference_model.models import DESIGNS, build_config, build_model, random_poses
 
 DESIGN = {**DESIGNS["windows-and-registers"], "pose": "prope", "kv_heads": 1, "keep_references": True}

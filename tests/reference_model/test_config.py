@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from reference_model.config import ModelConfig, from_json, list_differences, to_json, without_idle
+from reference_model.config import ModelConfig, list_differences, without_idle
 from reference_model.positions import NORMALISATIONS
 from reference_model.presets import smoke, tiny
+from reference_model.stored import from_json, to_json
 from reference_model.training.settings import override
 from reference_model.view_sampling import RULES
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from reference_model.checkpoint import SHIPPED
-from reference_model.config import Stage, from_json
+from reference_model.config import Stage
 from reference_model.model_card import describe_stages, main, render_card
 from reference_model.presets import smoke
+from reference_model.stored import from_json
 
 CARD: dict[str, Any] = {
     "training_data": ["reference_model.worlds"],

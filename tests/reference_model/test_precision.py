@@ -18,7 +18,8 @@ from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.precision import round_weights
 from reference_model.presets import smoke
 from reference_model.recording import Recordings
-from reference_model.sampler import Rollout, Sampling, Scene, roll_out, sample_targets
+from reference_model.rollout import Rollout, Scene, roll_out
+from reference_model.sampler import Sampling, sample_targets
 from tests.reference_model.models import DESIGNS, build_config, build_model, build_scene, random_poses
 
 BASE: dict[str, Any] = {**DESIGNS["windows-and-registers"], "pose": "prope", "kv_heads": 1}
@@ -76,15 +77,24 @@ def test_bfloat16_is_near_float32_and_repeats(tmp_path: Path, kind: str, way: st
     assert psnr(images[0], images[1]) > 46
 
 
-def test_in_bfloat16_references_are_kept_whatever_the_preset_says(tmp_path: Path) -> None:
-    """Told by what needs them kept."""
-    wide, narrow = (load_model(store(tmp_path), "cpu", precision) for precision in ("float32", "bfloat16"))
-    assert not wide.preset.model.keep_references
-    sampling, rollout = WAYS["appended"]
-    with pytest.raises(ValueError, match="append needs a cache"):
-        render(wide, sampling=sampling, rollout=rollout)
-    kept, found = (render(narrow, sampling=sampling, rollout=rollout, cached=cached) for cached in (True, None))
-    assert torch.equal(found, kept)
+@pytest.mark.parametrize(
+    ("precision", "way", "kept"),
+    [("float32", "generated", False), ("float32", "appended", True), ("bfloat16", "generated", True)],
+)
+def test_references_are_kept_where_they_must_be_whatever_the_preset_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, way: str, kept: bool
+) -> None:
+    """In bfloat16, and where generated views are appended to what is kept. Else they are rounded as if they were not:
+    made for a number of targets (rollout.Conditions).
+    """
+    loaded = load_model(store(tmp_path), "cpu", precision)
+    assert not loaded.preset.model.keep_references
+    encode, made_for = loaded.model.encode_references, set[bool]()
+    monkeypatch.setattr(loaded.model, "encode_references", lambda *args: (made_for.add(args[-1] > 0), encode(*args))[1])
+    sampling, rollout = WAYS[way]
+    found = render(loaded, sampling=sampling, rollout=rollout)
+    assert made_for == {not kept}
+    assert torch.equal(found, render(loaded, sampling=sampling, rollout=rollout, cached=True)) or not kept
 
 
 def test_tokens_and_their_path_keep_their_type(tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ import dataclasses
 import pytest
 import torch
 
-from reference_model.config import ModelConfig, from_json, to_json
+from reference_model.config import ModelConfig
 from reference_model.flops import forward_flops
 from reference_model.flow import level_mean
 from reference_model.model import Kaleido, count_parameters
 from reference_model.presets import PRESETS, large, latent, medium, small
+from reference_model.stored import from_json, to_json
 from tests.reference_model.models import build_views
 
 PARAMETERS = {

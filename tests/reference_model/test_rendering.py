@@ -13,8 +13,10 @@ from reference_model.checkpoint import write_checkpoint
 from reference_model.config import Preset
 from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.inputs import build_inputs
+from reference_model.model import Views
 from reference_model.presets import latent, smoke
-from reference_model.sampler import Rollout, Sampling
+from reference_model.rollout import Rollout
+from reference_model.sampler import Sampling
 from tests.reference_model.models import build_config, build_model, random_poses
 
 DESIGN: dict[str, Any] = {
@@ -84,6 +86,82 @@ def test_a_target_does_not_depend_on_its_place_in_the_list_of_independent_ones(t
         render(loaded, 4, sampling=Sampling(2), rollout=Rollout(chunk=1, order=order)) for order in ("given", "nearest")
     )
     assert (given - near).abs().max() < 1e-5
+
+
+def render_clip(loaded: LoadedModel, times: list[float], references: int = 3, **options: Any) -> torch.Tensor:
+    """Frames at these times, the first ones given; poses not told."""
+    size, generator = loaded.image_size, torch.Generator().manual_seed(0)
+    images = torch.rand(references, 3, size, size, generator=generator)
+    k = torch.tensor([[1.2 * size, 0, 0.5 * size], [0, 1.3 * size, 0.5 * size], [0, 0, 1]]).expand(len(times), 3, 3)
+    told = torch.tensor(times)
+    return render_views(
+        loaded, images, None, k[:references], None, k[references:],
+        reference_times=told[:references], target_times=told[references:], **options,
+    )  # fmt: skip
+
+
+def test_frames_without_poses_are_asked_for_by_their_time_as_in_training(tmp_path: Path) -> None:
+    """Identity poses and times, as `training.steps.WorldStream.draw` gives in a stage of video."""
+    loaded, times = store(tmp_path), [0.0, 9, 4, 6, 2]
+    images = render_clip(loaded, times, seed=5)
+    given = torch.rand(1, 3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    k = torch.tensor([[38.4, 0, 16], [0, 41.6, 16], [0, 0, 1]]).expand(1, 5, 3, 3)
+    views = Views(torch.eye(4).expand(1, 5, 4, 4), k, 3, 32, 32, torch.tensor([times]))
+    clean = loaded.inputs.codec.encode(given)
+    noise = torch.randn(2, *clean.shape[2:], generator=torch.Generator().manual_seed(5))[None]
+    with torch.no_grad():
+        made = loaded.model(torch.cat([clean, noise], 1), torch.ones(1), views)
+    expected = loaded.inputs.codec.decode(made[0], 32, 32).clamp(0, 1)
+    assert (images - expected).abs().max() < 1e-5
+    assert (images - render_clip(loaded, [t + 7 for t in times], seed=5)).abs().max() < 1e-5  # from any beginning
+    assert (images - render_clip(loaded, [*times[:4], 3], seed=5)).abs().amax((1, 2, 3))[1] > 1e-3
+
+
+def test_of_a_long_clip_the_frames_nearest_in_time_are_seen(tmp_path: Path) -> None:
+    loaded = store(tmp_path)
+    images = render_clip(loaded, [0, 10, 20, 30, 21], 4, rollout=Rollout(references=2))
+    size, generator = loaded.image_size, torch.Generator().manual_seed(0)
+    near = torch.rand(4, 3, size, size, generator=generator)[2:]
+    k = torch.tensor([[1.2 * size, 0, 0.5 * size], [0, 1.3 * size, 0.5 * size], [0, 0, 1]])[None]
+    told = {"reference_times": torch.tensor([20, 30]), "target_times": torch.tensor([21])}
+    alone = render_views(loaded, near, None, k.expand(2, 3, 3), None, k, **told)
+    assert (images - alone).abs().max() < 1e-5
+
+
+def test_times_beside_poses_reach_the_model(tmp_path: Path) -> None:
+    loaded = store(tmp_path)
+    still, moving = (
+        render(loaded, 2, reference_times=torch.arange(3), target_times=torch.tensor(when)) for when in ([0, 1], [0, 9])
+    )
+    assert (moving - still).abs().amax((1, 2, 3))[1] > 1e-3
+    assert torch.equal(
+        render(loaded, 2), render(loaded, 2, reference_times=torch.zeros(3), target_times=torch.zeros(2))
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"target_times": None}, "no target times beside those of the other views"),
+        ({"reference_c2w": torch.eye(4).expand(2, 4, 4)}, "no target c2w beside those of the other views"),
+        ({"target_times": None, "reference_times": None}, "neither poses nor times"),
+        ({"reference_times": torch.zeros(3)}, r"reference times \[3\]: expected \[2\], one a view"),
+        ({"target_times": torch.tensor([torch.inf])}, "target times hold NaN or infinity"),
+        ({"target_times": torch.zeros(2)}, r"target times \[2\]: expected \[1\]"),
+        ({"target_intrinsics": torch.zeros(1, 3, 3)}, "a focal length is not positive"),
+        ({"loaded": {"time_channels": 0}}, r"times for a model that knows none \(model.time_channels is 0\)"),
+    ],
+)
+def test_times_that_do_not_fit_are_refused(tmp_path: Path, given: dict[str, Any], word: str) -> None:
+    loaded = store(tmp_path, **given.pop("loaded", {}))
+    k = torch.tensor([[38.4, 0, 16], [0, 41.6, 16], [0, 0, 1]])[None]
+    plain: dict[str, Any] = {
+        "reference_images": torch.rand(2, 3, 32, 32), "reference_c2w": None, "reference_intrinsics": k.expand(2, 3, 3),
+        "target_c2w": None, "target_intrinsics": k, "reference_times": torch.zeros(2), "target_times": torch.ones(1),
+    }  # fmt: skip
+    render_views(loaded, **plain) if loaded.preset.model.time_channels else None
+    with pytest.raises(ValueError, match=word):
+        render_views(loaded, **{**plain, **given})
 
 
 def test_the_latent_way_renders_with_real_weights(weights_dir: Path, tmp_path: Path) -> None:

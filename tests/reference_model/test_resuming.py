@@ -16,6 +16,7 @@ from reference_model import checkpoint
 from reference_model.checkpoint import hash_checkpoint, load_checkpoint, read_shards, write_shards
 from reference_model.config import Preset
 from reference_model.presets import smoke
+from reference_model.stored import VERSION
 from reference_model.train import Run, train
 from reference_model.training.resuming import find_state, read_header
 from reference_model.training.schedule import Budget
@@ -168,7 +169,8 @@ def list_bytes(out: Path) -> dict[str, bytes]:
     """Of a run's folder, but for the seconds that it took, and the code, which someone may be editing."""
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     read = {name: path.read_bytes() for name, path in files.items()}
-    return {name: re.sub(rb'"(seconds|code_sha256)": [^,\n]+', b"", data) for name, data in read.items()}
+    clock = rb'"(seconds|seconds_preparing|code_sha256)": [^,\n]+'
+    return {name: re.sub(clock, b"", data) for name, data in read.items()}
 
 
 @pytest.mark.parametrize(
@@ -195,16 +197,33 @@ def test_a_state_that_was_changed_is_named(
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("model.strange", r"model\.strange is no part of this model"), ("averaged.head.weight", r"lacks averaged\.head")],
+    [
+        ("model.strange", r"model\.strange is no part of this model"),
+        ("averaged.head.weight", r"lacks averaged\.head"),
+        ("optimizer1.0.exp_avg", "what optimizer 1 remembers is not whole"),
+        ("optimizer0.", "what optimizer 0 remembers is not whole"),
+    ],
 )
 def test_a_state_of_other_tensors_is_refused(tmp_path: Path, worlds: WorldSource, name: str, message: str) -> None:
     train(smoke(), worlds, Run(tmp_path, Budget(steps=1)), lambda _: None)
     tensors = read_shards(tmp_path / "state", "state")
-    if tensors.pop(name, None) is None:
-        tensors[name] = torch.zeros(1)
-    write_shards(tmp_path / "state", "state", tensors.items())
+    kept = {other: tensor for other, tensor in tensors.items() if not other.startswith(name)}
+    if len(kept) == len(tensors):
+        kept[name] = torch.zeros(1)
+    write_shards(tmp_path / "state", "state", kept.items())
     with pytest.raises(ValueError, match=message):
         train(smoke(), worlds, Run(tmp_path, Budget(steps=2)), lambda _: None)
+
+
+def test_a_run_of_later_code_is_not_called_broken(tmp_path: Path, worlds: WorldSource) -> None:
+    train(smoke(), worlds, Run(tmp_path, Budget(steps=1)), lambda _: None)
+    path = tmp_path / "state/state.json"
+    path.write_text(path.read_text().replace(f'\\"version\\": {VERSION}', '\\"version\\": 99'))
+    with pytest.raises(
+        ValueError, match=rf"state\.json: a preset of version 99: this code reads 1 to {VERSION}"
+    ) as said:
+        train(smoke(), worlds, Run(tmp_path, Budget(steps=2)), lambda _: None)
+    assert "delete" not in str(said.value)
 
 
 def test_a_folder_of_another_run_is_refused(tmp_path: Path, worlds: WorldSource) -> None:

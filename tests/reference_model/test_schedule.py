@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -26,6 +27,6 @@ def test_a_budget_is_one_of_three() -> None:
     assert Budget(minutes=2).progress(30, 0, 0) == 0.25
     assert Budget(steps=8).progress(0, 2, 0) == 0.25
     assert Budget(flops=1e3).progress(0, 0, 250) == 0.25
-    for wrong in ({}, {"steps": 0}, {"steps": 3, "minutes": 1}):
+    for wrong in ({}, {"steps": 0}, {"steps": 3, "minutes": 1}, {"minutes": math.inf}, {"flops": math.nan}):
         with pytest.raises(ValueError, match="exactly one"):
             Budget(**wrong)

@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from reference_model.ablations import with_video
-from reference_model.config import from_json, to_json
 from reference_model.presets import PRESETS, small, smoke, tiny
+from reference_model.stored import from_json, to_json
 from reference_model.training.settings import drop_video, override
 
 

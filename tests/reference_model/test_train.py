@@ -22,7 +22,7 @@ from reference_model.training.progress import DivergedError
 from reference_model.training.resuming import read_header
 from reference_model.training.schedule import Budget
 from reference_model.training.settings import drop_video, override
-from reference_model.training.steps import Source, Stream, WorldSource
+from reference_model.training.steps import Source, StepViews, Stream, WorldSource
 from reference_model.view_sampling import draw_reference_count
 
 
@@ -89,6 +89,31 @@ def test_the_command_leaves_video_out(tmp_path: Path, monkeypatch: pytest.Monkey
         with pytest.raises(SystemExit, match="0"):
             main()
     assert asked == [small(), drop_video(small())]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["smok", "--steps", "1"], "no preset 'smok': expected one of large, latent"),
+        (["smoke", "--steps", "0"], "expected exactly one of minutes, steps or flops, above 0 and finite"),
+        (["smoke", "--flops", "inf"], "above 0 and finite"),
+        (["smoke", "--steps", "1", "--save-steps", "0"], "save_steps 0: expected 1 or more"),
+        (["smoke", "--steps", "1", "--device", "tpu"], "device 'tpu': expected cpu, cuda or cuda:N"),
+        (["smoke", "--steps", "1", "--device", "cuda:99"], "device 'cuda:99': . CUDA GPUs are here"),
+        (["smoke", "--steps", "1", "--set", "model.codec=jpeg"], "codec 'jpeg': expected pixels, taef2"),
+        (["smoke", "--steps", "1", "--set", "model.width=wide"], "width 'wide': expected a value of type int"),
+        (["smoke", "--steps", "1", "--photographs", __file__], "test_train.py: .*expected a file packed by"),
+        (["smoke", "--steps", "1", "--init", "tiny"], "tiny is of another model: it differs in width, depth"),
+    ],
+)
+def test_a_wrong_command_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
+) -> None:
+    given = ["train", *words, "--out", str(tmp_path / "run")]
+    monkeypatch.setattr(sys, "argv", given if "--device" in words else [*given, "--device", "cpu"])
+    with pytest.raises(SystemExit, match=message) as ended:
+        main()
+    assert "\n" not in str(ended.value) and not (tmp_path / "run").exists()
 
 
 def test_weights_are_written_before_they_are_scored(
@@ -184,3 +209,78 @@ def test_a_run_that_diverged_is_not_written_over_a_good_one(tmp_path: Path, worl
         train(wild, worlds, Run(tmp_path, Budget(steps=40), save_steps=1), lambda _: None)
     assert read_header(tmp_path / "state", wild, worlds.describe()).spent.steps == 1
     assert load_checkpoint(tmp_path)[2]["steps"] == 1
+
+
+class Slow:
+    """A source whose first step takes a minute by the clock, as compiling does, and each after it three seconds."""
+
+    def __init__(self, source: Source, clock: list[float]) -> None:
+        self.source, self.clock, self.sizes = source, clock, list[int]()
+        self.describe, self.score = source.describe, source.score
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        self.stream = self.source.open(preset, stage, piece, device)
+        return self
+
+    def step(self, step: int) -> StepViews:
+        self.clock[0] += 3 if self.sizes else 60
+        views = self.stream.step(step)
+        self.sizes.append(views.images.shape[-1])
+        return views
+
+
+def test_compiling_takes_no_stage_s_share_of_the_minutes(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two minutes one is compiled; a first stage of a fifth has a fifth of the other, and both are all there is."""
+    clock = [0.0]
+    monkeypatch.setattr("reference_model.training.progress.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(WorldSource, "score", lambda *_: [])
+    stages = '[{"image_size": 16, "scenes": 1, "share": 0.2}, {"image_size": 32, "scenes": 1, "share": 0.8}]'
+    source = Slow(worlds, clock)
+    train(override(smoke(), [f"train.stages={stages}"]), source, Run(tmp_path, Budget(minutes=2)), lambda _: None)
+    assert source.sizes.count(16) == 1 + 4 and source.sizes.count(32) == 16  # 12 of 60 seconds, and 48
+    card = read_card(tmp_path)
+    assert card["seconds"] == 120 and card["seconds_preparing"] == 60 + 3  # the first step of each stage
+
+
+class Slipped:
+    """A source whose images of one step are multiplied."""
+
+    def __init__(self, source: Source, step: int, factor: float) -> None:
+        self.source, self.at, self.factor = source, step, factor
+        self.describe, self.score = source.describe, source.score
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        self.stream = self.source.open(preset, stage, piece, device)
+        return self
+
+    def step(self, step: int) -> StepViews:
+        views = self.stream.step(step)
+        return views._replace(images=views.images * self.factor) if step == self.at else views
+
+
+@pytest.mark.parametrize(
+    ("factor", "found"),
+    [
+        (float("nan"), r"the loss is nan; .*; its data hold NaN or infinity: tokens"),
+        (1e30, "the loss is inf; .*; no layer makes it of finite numbers: look at its images and poses"),
+        (1e3, r"the loss is nan; .*; embed: [\d.]+ % of its output is NaN or infinite, from inputs .* 1.*e\+03"),
+    ],
+)
+def test_one_bad_step_is_named_with_its_number_and_cause(
+    tmp_path: Path, worlds: WorldSource, monkeypatch: pytest.MonkeyPatch, factor: float, found: str
+) -> None:
+    """Though it is seen steps later, when weights that had followed it would all be no numbers. The layer `embed` is
+    made to overflow early.
+    """
+
+    def overflow(module: torch.nn.Module, given: tuple[torch.Tensor], made: torch.Tensor) -> torch.Tensor:
+        return made.masked_fill((given[0].abs() > 1e2).any(-1, keepdim=True), torch.inf) if factor == 1e3 else made
+
+    monkeypatch.setattr(Kaleido, "__init__", lambda self, config, build=Kaleido.__init__: (
+        build(self, config), self.embed.register_forward_hook(overflow))[1] and None)  # fmt: skip
+    small = override(smoke(), ['train.stages=[{"image_size": 16, "scenes": 1, "share": 1}]'])
+    with pytest.raises(DivergedError, match="^step 4: " + found):
+        train(small, Slipped(worlds, 3, factor), Run(tmp_path, Budget(steps=40), save_steps=6), lambda _: None)
+    assert not (tmp_path / "state").exists()

@@ -358,6 +358,10 @@ def test_photographs_are_a_fixed_set_that_worlds_show(tmp_path: Path) -> None:
     assert load_photographs(tmp_path / "packed.npy").sha256 == photographs.sha256
     with pytest.raises(ValueError, match="expected uint8"):
         build_photographs(np.zeros((2, 5, 3), np.uint8))
+    for name, write in (("empty", lambda path: path.touch()), ("other", lambda path: np.savez(path, a=np.zeros(3)))):
+        write(tmp_path / f"{name}.npz")
+        with pytest.raises(ValueError, match=rf"{name}\.npz: .*; expected a file packed by"):
+            load_photographs(tmp_path / f"{name}.npz")
     batch = draw(4, 9, views=2)
     papered, without = (render_worlds(*batch, 16, photographs=x) for x in (photographs, None))
     assert (papered - without).abs().max() > 0.1

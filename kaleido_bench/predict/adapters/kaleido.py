@@ -34,7 +34,8 @@ from kaleido_bench.predict.adapters.interface import (
 
 if TYPE_CHECKING:
     from reference_model.inference import LoadedModel
-    from reference_model.sampler import Rollout, Sampling
+    from reference_model.rollout import Rollout
+    from reference_model.sampler import Sampling
 
 # Raised when a change here, or in how the reference model infers, moves a pixel under the same weights.
 CODE_VERSION = "1"
@@ -153,7 +154,7 @@ def read_guidance(text: str) -> float:
     return value
 
 
-# Of reference_model.sampler's Sampling and Rollout; what a name is a choice of, that module checks.
+# Of reference_model's Sampling and Rollout; what a name is a choice of, their modules check.
 SAMPLING: Mapping[str, Callable[[str], object]] = {
     "steps": lambda text: read_count("steps", text),
     "solver": str,
@@ -165,6 +166,7 @@ ROLLOUT: Mapping[str, Callable[[str], object]] = {
     "order": str,
     "references": lambda text: read_count("references", text),
     "generated": lambda text: read_count("generated", text, 0),
+    "growth": str,
 }
 
 
@@ -184,7 +186,8 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
     rollout_fields = {name: read(args[name]) for name, read in ROLLOUT.items() if name in args}
     from reference_model.inference import BY_DEFAULT, load_model
     from reference_model.precision import check_precision
-    from reference_model.sampler import check_rollout, check_sampling
+    from reference_model.rollout import check_growth, check_rollout
+    from reference_model.sampler import check_sampling
 
     name, precision = variant or "small", args.get("precision", "float32")
     with _refusing(name, "settings of its sampler", "Correct --model-arg."):
@@ -196,6 +199,7 @@ def build(variant: str | None, args: Mapping[str, str], device: str) -> Kaleido:
     with _refusing(name, "settings of its sampler", "Correct --model-arg."):
         check_sampling(sampling, model.preset.flow)
         check_rollout(rollout)
+        check_growth(rollout, model.preset.model)
     return Kaleido(name, model, sampling, rollout)
 
 

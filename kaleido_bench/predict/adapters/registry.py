@@ -68,6 +68,7 @@ ADAPTERS: Mapping[str, AdapterEntry] = {
             "order": "of the targets: given, nearest or trajectory",
             "references": "at most so many a chunk, the nearest (default: as many as in training)",
             "generated": "at most so many views made before that a chunk sees, the nearest (default 0)",
+            "growth": "how those join the references: reencode (all anew, default), or append (once: cheaper)",
             "precision": "of the network: float32 (default), or bfloat16, for GPUs",
         },
         "small, tiny, or a checkpoint folder",

@@ -28,7 +28,8 @@ from reference_model.checkpoint import write_checkpoint
 from reference_model.config import Preset
 from reference_model.model import Kaleido as ReferenceModel
 from reference_model.presets import smoke
-from reference_model.sampler import Rollout, Sampling
+from reference_model.rollout import Rollout
+from reference_model.sampler import Sampling
 
 
 class StandIn(NamedTuple):
@@ -161,6 +162,7 @@ SETTINGS: dict[str, tuple[str, int | str | float]] = {
     "order": ("nearest", "nearest"),
     "references": ("2", 2),
     "generated": ("2", 2),
+    "growth": ("append", "append"),
     "precision": ("bfloat16", "bfloat16"),
 }
 
@@ -172,8 +174,9 @@ def test_every_setting_reaches_the_card_and_the_fingerprint(guided: Path) -> Non
     assert {"steps", *SETTINGS} == set(ADAPTERS["kaleido"].arguments or ())
     plain, found = describe(steps="3"), set[str]()
     for name, (text, value) in SETTINGS.items():
-        card = describe(steps="3", **{name: text})
-        assert dict(card.settings) == {**plain.settings, name: value}
+        beside = {"generated": 1} if name == "growth" else {}  # without generated views nothing grows
+        card = describe(steps="3", **{name: text}, **{key: str(number) for key, number in beside.items()})
+        assert dict(card.settings) == {**plain.settings, **beside, name: value}
         found.add(card.fingerprint)
     assert len(found | {plain.fingerprint}) == len(SETTINGS) + 1
     usual = {
@@ -183,6 +186,7 @@ def test_every_setting_reaches_the_card_and_the_fingerprint(guided: Path) -> Non
         "chunk": "4",
         "order": "given",
         "generated": "0",
+        "growth": "reencode",
         "precision": "float32",
     }
     assert describe(steps="3", **usual).fingerprint == plain.fingerprint  # said, and the same
@@ -197,6 +201,7 @@ def test_every_setting_reaches_the_card_and_the_fingerprint(guided: Path) -> Non
         {"steps": "2", "guidance": "2"},
         {"steps": "3", "solver": "heun", "guidance": "2", "schedule": "quantiles"},
         {"steps": "2", "chunk": "1", "order": "nearest", "generated": "1"},
+        {"steps": "2", "chunk": "1", "generated": "1", "growth": "append"},
     ],
     ids=lambda args: "-".join(args) or "defaults",
 )
@@ -239,6 +244,8 @@ def test_counts_that_are_none(name: str, text: str) -> None:
         ({"generated": "-1"}, "whole number from 0"),
         ({"solver": "rk4"}, "euler, heun"),
         ({"schedule": "cosine"}, "shifted, quantiles"),
+        ({"growth": "double", "generated": "1"}, "growth 'double': expected one of reencode, append"),
+        ({"growth": "append"}, "nothing would grow; expected generated of at least 1"),
         ({"order": "backwards"}, "given, nearest, trajectory"),
         ({"precision": "float16"}, "precision 'float16': expected one of float32, bfloat16"),
     ],

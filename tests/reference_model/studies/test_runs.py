@@ -11,13 +11,14 @@ import pytest
 import torch
 
 from reference_model.ablations import build_ablations, build_extra, change, shorten
-from reference_model.config import Preset, Stage, from_json
+from reference_model.config import Preset, Stage
 from reference_model.held_out import Batch, render_batch
 from reference_model.inference import LoadedModel
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido
 from reference_model.positions import normalise_poses
 from reference_model.presets import small, smoke
+from reference_model.stored import from_json
 from reference_model.studies.estimates import Costs, estimate_queue, estimate_run
 from reference_model.studies.results import load_results
 from reference_model.studies.runs import (
