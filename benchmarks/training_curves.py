@@ -5,7 +5,7 @@
     python benchmarks/training_curves.py LOG LOG --out FILE.png     # a run, and the one that began with its weights
 
 LOG is what the trainer prints (one JSON document a line). A RESULT is a `result.json` of `kbench run`, all on one
-protocol: PSNR over `nearest` from --references views, by the FLOPs on the checkpoint's card.
+protocol: PSNR over `nearest` from --references views, by the FLOPs that the checkpoint's card adds up to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from statistics import median
 from typing import NamedTuple
 
 from reference_model.checkpoint import read_card
-from reference_model.model_card import count_flops
+from reference_model.model_card import sum_flops
 
 WINDOW = 9  # logged steps, of which the median is drawn
 
@@ -127,7 +127,7 @@ def main() -> None:
         logged = read_logs([path.read_text() for path in args.log])
         over = read_psnr(args.nearest, args.references) if args.nearest else 0.0
         judged = [
-            Judged(folder.name, count_flops(read_card(folder)), read_psnr(path, args.references))
+            Judged(folder.name, sum_flops(read_card(folder)), read_psnr(path, args.references))
             for folder, path in args.judged
         ]
     except (ValueError, KeyError, OSError) as error:

@@ -65,13 +65,24 @@ def describe_compute(preset: Preset, card: dict[str, Any]) -> str:
 
 def describe_before(card: dict[str, Any]) -> str:
     """What the weights had cost that a run began with, and those that they began with, where the cards say it."""
+    before = list_cards(card)[1:]
+    if not before:
+        return ""
+    steps, flops = sum(each["steps"] for each in before), sum_flops(before[0])
+    return f" after {steps:,} steps and {flops:.1e} of the weights that it began with, {sum_flops(card):.1e} in all"
+
+
+def list_cards(card: dict[str, Any]) -> list[dict[str, Any]]:
+    """Its own, and those of the weights that it began with, the latest first."""
     cards = [card]
     while before := cards[-1].get("initial_card"):
         cards.append(before)
-    if len(cards) == 1:
-        return ""
-    steps, flops = sum(before["steps"] for before in cards[1:]), [count_flops(each) for each in cards]
-    return f" after {steps:,} steps and {sum(flops[1:]):.1e} of the weights that it began with, {sum(flops):.1e} in all"
+    return cards
+
+
+def sum_flops(card: dict[str, Any]) -> float:
+    """Model FLOPs of a run and of those that its weights had had before."""
+    return sum(map(count_flops, list_cards(card)))
 
 
 def count_flops(card: dict[str, Any]) -> float:

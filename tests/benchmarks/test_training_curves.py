@@ -47,7 +47,7 @@ def test_flops_are_summed_over_processes(monkeypatch: pytest.MonkeyPatch, log: P
 
 def test_checkpoints_are_held_against_nearest(tmp_path: Path, log: Path) -> None:
     (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "card.json").write_text('{"flops": 2e15}')
+    (tmp_path / "mine" / "card.json").write_text('{"flops": 1.5e15, "initial_card": {"flops": 5e14}}')
     nearest, mine = write_result(tmp_path / "nearest.json", 12.0), write_result(tmp_path / "mine.json", 15.5)
     done = call(log, "--out", tmp_path / "x.png", "--nearest", nearest, "--judged", tmp_path / "mine", mine)
     assert "mine: 2e+15 FLOPs, 15.50 dB, +3.50 over nearest" in done.stdout, done.stderr
