@@ -16,6 +16,7 @@ from reference_model.inference import LoadedModel, load_model, render_views
 from reference_model.presets import smoke
 from reference_model.rollout import Rollout
 from reference_model.sampler import Sampling
+from reference_model.stored import VERSION
 from tests.reference_model.models import DESIGNS, build_config, build_model, random_poses
 
 DESIGN = {**DESIGNS["windows-and-registers"], "pose": "prope", "kv_heads": 1, "keep_references": True}
@@ -96,8 +97,8 @@ def test_a_checkpoint_of_another_shape_is_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_of_a_later_version_is_refused(tmp_path: Path) -> None:
     save(tmp_path)
     stored = json.loads((tmp_path / "preset.json").read_text())
-    (tmp_path / "preset.json").write_text(json.dumps({**stored, "version": 4}))
-    with pytest.raises(ValueError, match="version 4: this code reads 1 to 3"):
+    (tmp_path / "preset.json").write_text(json.dumps({**stored, "version": VERSION + 1}))
+    with pytest.raises(ValueError, match=f"version {VERSION + 1}: this code reads 1 to {VERSION}"):
         load_model(tmp_path)
 
 
