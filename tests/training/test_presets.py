@@ -1,129 +1,15 @@
-"""What stands between readers, the trainer and `kbench train`: scenes as the trainer takes them, and checked calls."""
+"""Presets by name and from files, their fields set one by one, and what is said of wrong ones."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from kaleido_bench.data.images import encode_png
 from kaleido_bench.errors import BenchError
-from kaleido_bench.training.calls import DataCall
-from kaleido_bench.training.checking import build_budget, check_initial, check_out, open_data
-from kaleido_bench.training.data import LazyImages, ReaderScenes, check_name, split_numbers
 from kaleido_bench.training.presets import change_preset, load_preset, render_preset
 from reference_model.config import Stage
 from reference_model.presets import PRESETS, smoke
-from reference_model.training.posed import PosedScene
-from tests.predict.tiny import HEIGHT, WIDTH, make_image, write_data, write_scene
-
-
-def test_a_reader_s_scenes_are_what_the_trainer_takes(tmp_path: Path) -> None:
-    write_data(tmp_path, ("arc", "bow"))
-    scenes = ReaderScenes(str(tmp_path / "scenes"), "transforms", ordered=None, background="white")
-    assert scenes.names == ("arc", "bow") and len(scenes) == 2 and not scenes.ordered
-    scene = PosedScene(*scenes[1])
-    assert type(scenes[1])._fields == PosedScene._fields
-    assert (scene.name, len(scene.images), scene.ordered) == ("bow", 6, False)
-    assert scene.c2w.shape == (6, 4, 4) and scene.intrinsics.shape == (6, 3, 3)
-    np.testing.assert_array_equal(scene.images[2], make_image(1, 0.5))
-    opencv = np.diag([1.0, -1, -1, 1])  # the file is in OpenGL axes; the trainer wants these
-    opencv[2, 3] = 4
-    np.testing.assert_allclose(scene.c2w[0], opencv)
-
-
-def test_real_captures_can_be_trained_on(data_dir: Path) -> None:
-    """Photographs of many sizes, renders over transparency, millimetres and metres: a step of each scene once."""
-    source = open_data(
-        DataCall(str(data_dir / "scenes"), "transforms", "real", None, "white", "random", None, 0, 1.0),
-        load_preset("smoke", ("train.view_rule=mixed", "train.view_pool=2")),
-        pytest.fail,
-    )
-    try:
-        count = len(source.training)
-        preset = load_preset("smoke", (f'train.stages=[{{"image_size": 32, "scenes": {count}, "share": 1}}]',))
-        views = source.open(preset, 0, 0, "cpu").step(0)
-    finally:
-        source.close()
-    assert views.images.shape == (count, 4, 3, 32, 32) and bool((views.images.std((1, 2, 3, 4)) > 0.05).all())
-    distance = views.c2w[..., :3, 3].norm(dim=-1).mean(1)
-    assert bool((distance < 1.01).all()) and bool((distance > 0.3).all())
-    # Of the shorter side: the temple's lens, the longest, is 1520 / 480 of it; a middle lies within the window.
-    focal, middle = views.intrinsics[..., 0, 0] / 32, views.intrinsics[..., :2, 2] / 32
-    assert bool(((focal > 1) & (focal < 3.2)).all()) and bool(((middle > 0) & (middle < 1)).all())
-
-
-def test_the_card_tells_data_sets_apart_and_not_where_they_lie(tmp_path: Path) -> None:
-    for place, names in (("a", ("arc",)), ("b", ("arc",)), ("c", ("arc", "bow"))):
-        write_data(tmp_path / place, names)
-    about = [
-        ReaderScenes(str(tmp_path / place / "scenes"), "transforms", ordered=None, background="white").about
-        for place in "abc"
-    ]
-    assert about[0] == about[1] != about[2]
-
-
-def test_frames_of_a_video_are_taken_in_order(tmp_path: Path) -> None:
-    """By the numbers in their names: listed backwards, and with an order of their own as text."""
-    folder = write_scene(tmp_path / "walk", views=12)
-    document = json.loads((folder / "transforms.json").read_text())
-    for view, frame in enumerate(document["frames"]):
-        (folder / frame["file_path"]).rename(folder / f"images/frame_{view + 1}.png")
-        frame["file_path"] = f"images/frame_{view + 1}.png"
-    document["frames"].reverse()
-    (folder / "transforms.json").write_text(json.dumps(document))
-    scene = ReaderScenes(str(tmp_path), "transforms", ordered=True, background="white")[0]
-    assert scene.ordered
-    np.testing.assert_array_equal(scene.images[11], make_image(0, 0.25 * 11))
-    angles = np.unwrap(np.arctan2(scene.c2w[:, 0, 3], scene.c2w[:, 2, 3]))
-    np.testing.assert_allclose(np.diff(angles), 0.25)
-    as_listed = ReaderScenes(str(tmp_path), "transforms", ordered=False, background="white")[0]
-    np.testing.assert_array_equal(as_listed.images[0], scene.images[11])
-    assert sorted(["b10", "b9", "a2"], key=split_numbers) == ["a2", "b9", "b10"]
-
-
-@pytest.mark.parametrize(("background", "value"), [("white", 255), ("black", 0), ("gray", 128)])
-def test_transparency_lies_over_a_background(tmp_path: Path, background: str, value: int) -> None:
-    folder = write_scene(tmp_path / "cut", views=1)
-    clear = np.zeros((HEIGHT, WIDTH, 4), np.uint8)
-    clear[:, : WIDTH // 2] = (10, 20, 30, 255)
-    (folder / "images/0000.png").write_bytes(encode_png(clear))
-    image = ReaderScenes(str(tmp_path), "transforms", ordered=None, background=background)[0].images[0]  # type: ignore[arg-type]
-    assert image.shape == (HEIGHT, WIDTH, 3)
-    assert image[0, 0].tolist() == [10, 20, 30] and image[0, -1].tolist() == [value] * 3
-
-
-def test_images_are_decoded_when_they_are_asked_for(tmp_path: Path) -> None:
-    folder = write_scene(tmp_path / "arc")
-    (folder / "images/0003.png").write_bytes(encode_png(make_image(0, 0.0, 8, 8)))
-    scene = ReaderScenes(str(tmp_path), "transforms", ordered=None, background="white")[0]
-    assert isinstance(scene.images, LazyImages) and scene.images[2].shape == (HEIGHT, WIDTH, 3)
-    with pytest.raises(BenchError, match=r"0003\.png: an image of 8 x 8 pixels; expected 40 x 32"):
-        scene.images[3]
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"root": "nowhere"}, "--data: no such folder nowhere"),
-        ({"root": "package:quicksand"}, "expected one of"),
-        ({"reader": "transform"}, "'transform'; expected one of transforms"),
-        ({"reader": "nerf-synthetic"}, "no scene"),
-    ],
-)
-def test_data_that_is_not_there(tmp_path: Path, change: dict[str, str], message: str) -> None:
-    (tmp_path / "empty").mkdir()
-    call = {"root": str(tmp_path / "empty"), "reader": "transforms", **change}
-    with pytest.raises(BenchError, match=message):
-        ReaderScenes(call["root"], call["reader"], ordered=None, background="white")
-
-
-def test_a_data_set_s_name_is_spelt_as_protocols_spell_it() -> None:
-    assert check_name("my-captures_2.0") == "my-captures_2.0"
-    with pytest.raises(BenchError, match="Did you mean 'llff'"):
-        check_name("LLFF")
 
 
 @pytest.mark.parametrize(
@@ -211,44 +97,3 @@ def test_a_preset_edited_by_hand_says_what_is_wrong(tmp_path: Path, before: str,
     path.write_text("[]")
     with pytest.raises(BenchError, match="not a preset: list"):
         load_preset(str(path))
-
-
-@pytest.mark.parametrize(
-    ("budget", "message"),
-    [
-        ((None, None, None), "neither --minutes nor --steps nor --flops"),
-        ((1.0, 5, None), "--minutes and --steps"),
-        ((None, 0, None), "--steps: 0; expected a number above 0"),
-        ((float("nan"), None, None), "--minutes: nan"),
-    ],
-)
-def test_a_budget_is_one_of_three(budget: tuple[float | None, int | None, float | None], message: str) -> None:
-    with pytest.raises(BenchError, match=message):
-        build_budget(*budget)
-
-
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
-    check_out(tmp_path)
-    check_out(tmp_path / "new" / "deep")
-    (tmp_path / "tensorboard").mkdir()
-    (tmp_path / "model.new").mkdir()
-    check_out(tmp_path)
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(BenchError, match=r"holds something else \(model.new, notes.txt, tensorboard\)"):
-        check_out(tmp_path)
-    with pytest.raises(BenchError, match=r"notes.txt is a file"):
-        check_out(tmp_path / "notes.txt" / "run")
-    (tmp_path / "preset.json").touch()
-    with pytest.raises(BenchError, match="weights without the state of the run that made them"):
-        check_out(tmp_path)
-    (tmp_path / "state").mkdir()
-    check_out(tmp_path)
-
-
-def test_weights_to_begin_with_are_of_the_same_model() -> None:
-    check_initial(Path("tiny"), PRESETS["tiny"]())
-    check_initial(Path("tiny"), change_preset(PRESETS["tiny"](), ("model.image_size=256", "model.max_views=12")))
-    with pytest.raises(BenchError, match=r"tiny is another model: it differs in model\..*width.*preset\.json"):
-        check_initial(Path("tiny"), smoke())
-    with pytest.raises(BenchError, match="--init: no checkpoint 'nowhere'"):
-        check_initial(Path("nowhere"), smoke())
