@@ -31,10 +31,10 @@ from kaleido_bench.authoring import freeze_protocol, write_protocol
 from kaleido_bench.cases import Case
 from kaleido_bench.data.readers import build_reader
 from kaleido_bench.drafts import Data, Draft, describe_draft, describe_preparation
-from kaleido_bench.lint import measure_leak
+from kaleido_bench.lint.protocols import measure_leak
 from kaleido_bench.protocol import load_protocol
-from kaleido_bench.score.results import Result, load_result
-from kaleido_bench.score.rows import read_rows
+from kaleido_bench.score.results.records import Result, load_result
+from kaleido_bench.score.results.rows import read_rows
 from kaleido_bench.splits import describe_poses, nested_cases, order_references
 
 SCENES = ("fox", "mydesk")

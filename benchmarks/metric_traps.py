@@ -38,11 +38,11 @@ from torch import Tensor
 
 from kaleido_bench.conventions import Convention, LpipsRecipe, load_convention
 from kaleido_bench.data.scenes import PreparedView, Scene, load_view
-from kaleido_bench.score.metrics import build_scorers
-from kaleido_bench.score.psnr import score_psnr
-from kaleido_bench.score.ssim import score_ssim
-from kaleido_bench.score.statistics import pool_psnr
-from kaleido_bench.score.weights import WeightsMissing, find_weights
+from kaleido_bench.score.metrics.psnr import score_psnr
+from kaleido_bench.score.metrics.scorers import build_scorers
+from kaleido_bench.score.metrics.ssim import score_ssim
+from kaleido_bench.score.metrics.weights import WeightsMissing, find_weights
+from kaleido_bench.score.results.statistics import pool_psnr
 
 V1 = load_convention("kbench-v1")
 SCENES = ("fox", "llff_fern", "llff_flower", "lund_door", "temple_ring", "strecha_fountain_p11")

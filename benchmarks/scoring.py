@@ -38,7 +38,7 @@ from scoring_peers import (
 )
 from scoring_timing import describe_machine, median_ratio, report_bar, time_in_turns
 
-from kaleido_bench.score.ssim import score_ssim
+from kaleido_bench.score.metrics.ssim import score_ssim
 
 SIZES = (256, 576)
 EXACT = 5e-6

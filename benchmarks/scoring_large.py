@@ -19,11 +19,12 @@ from scoring_timing import describe_machine, report_bar, time_once
 
 from kaleido_bench.data.images import decode_image
 from kaleido_bench.records import sha256_hex
-from kaleido_bench.score import metrics, scoring
-from kaleido_bench.score.lpips import Lpips
-from kaleido_bench.score.psnr import score_psnr
-from kaleido_bench.score.ssim import score_ssim
-from kaleido_bench.score.weights import WeightsFile
+from kaleido_bench.score import scoring
+from kaleido_bench.score.metrics import scorers
+from kaleido_bench.score.metrics.lpips import Lpips
+from kaleido_bench.score.metrics.psnr import score_psnr
+from kaleido_bench.score.metrics.ssim import score_ssim
+from kaleido_bench.score.metrics.weights import WeightsFile
 
 BAR_MEMORY, BAR_GPU = 1.5, 60.0
 
@@ -95,14 +96,14 @@ def print_stages(desk: Desk, count: int, device: str, batch: int) -> None:
     seconds = 2 * count * decoding.wall / 1e3 / len(files)
     print(f"decoding 2 x {count} files on {threads} threads: {seconds:.1f} s")
     images = torch.rand(2, batch, 3, 256, 256, device=device)
-    scorers = metrics.build_scorers(CONVENTION, ("lpips-alex",), (), device)
+    ready = scorers.build_scorers(CONVENTION, ("lpips-alex",), (), device)
     pixels = 3 * 256 * 256
     # PSNR reads two float32 images; SSIM has four float64 maps, read and written by two blurs, and reads them at the
     # end: what a fused kernel would do is a tenth of it. FLOPs: an image through a trunk, twice.
     stages = {
         "psnr": (partial(score_psnr, recipe=CONVENTION.psnr), 2 * 4 * pixels / BANDWIDTH),
         "ssim": (partial(score_ssim, recipe=CONVENTION.ssim), 4 * 8 * pixels * 5 / BANDWIDTH),
-        "lpips-alex": (lambda x, y: scorers.score(x, y)["lpips-alex"], 2 * count_flops("alex") / FLOPS),
+        "lpips-alex": (lambda x, y: ready.score(x, y)["lpips-alex"], 2 * count_flops("alex") / FLOPS),
         "lpips-vgg, random weights": (build_random_vgg(device), 2 * count_flops("vgg") / FLOPS),
     }
     print(f"{'stage on the device':28}{'s':>8}{'roofline s':>12}{'of it':>8}")
@@ -165,13 +166,13 @@ def build_random_vgg(device: str) -> Callable[[torch.Tensor, torch.Tensor], torc
 
 def allow_without_weights() -> None:
     """Random weights take the same time: where AlexNet's are not at hand, score with those, and say so."""
-    if isinstance(metrics.find_weights("alexnet_features"), WeightsFile):
+    if isinstance(scorers.find_weights("alexnet_features"), WeightsFile):
         return
     print("lpips-alex: weights missing, timed with random ones (no value of it means anything)")
     path = Path(tempfile.mkdtemp()) / "alexnet_features.safetensors"
     pinned = CONVENTION.lpips[0].trunk.sha256 or "0" * 64
     write_random_trunk(path, ALEX, (0, 3, 6, 8, 10))
-    metrics.find_weights = lambda name, environment=None: WeightsFile(path, pinned)  # type: ignore[assignment]
+    scorers.find_weights = lambda name, environment=None: WeightsFile(path, pinned)  # type: ignore[assignment]
 
 
 def allow_without_arrow() -> None:

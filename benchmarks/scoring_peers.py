@@ -15,10 +15,10 @@ from types import ModuleType
 import torch
 from scoring_pairs import CONVENTION, Pair, to_float, to_tensor
 
-from kaleido_bench.score import metrics
-from kaleido_bench.score.ssim import score_ssim
-from kaleido_bench.score.ssim_torch import average_ssim
-from kaleido_bench.score.weights import WeightsFile
+from kaleido_bench.score.metrics import scorers
+from kaleido_bench.score.metrics.ssim import score_ssim
+from kaleido_bench.score.metrics.ssim_torch import average_ssim
+from kaleido_bench.score.metrics.weights import WeightsFile
 
 
 def build_torchmetrics(network: Callable[..., torch.Tensor]) -> Callable[[Pair], object]:
@@ -84,7 +84,7 @@ def build_nerfbaselines(module: ModuleType) -> Callable[[Pair], object]:
 
 
 def import_oracle(name: str) -> ModuleType:
-    from kaleido_bench.score.oracles import import_repaired
+    from kaleido_bench.score.metrics.oracles import import_repaired
 
     return import_repaired(name)
 
@@ -94,7 +94,7 @@ def _trunk_home() -> Iterator[None]:
     """A TORCH_HOME from which torchvision builds AlexNet with our trunk, so that nothing is fetched."""
     from safetensors.torch import load_file
 
-    weights = metrics.find_weights("alexnet_features")
+    weights = scorers.find_weights("alexnet_features")
     if not isinstance(weights, WeightsFile):
         sys.exit(str(weights.error()))
     with tempfile.TemporaryDirectory() as home:

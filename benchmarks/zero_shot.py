@@ -57,7 +57,7 @@ from zero_shot_runs import NEAREST, SHIPPED, Ask, Bench, Setting
 from zero_shot_worlds import MANY_COUNTS, STEPS, unpack_parts
 
 from kaleido_bench.predict.adapters import resolve_model
-from kaleido_bench.score.results import load_result
+from kaleido_bench.score.results.records import load_result
 from reference_model.checkpoint import find_checkpoint, hash_checkpoint
 
 HERE = Path(__file__).resolve().parent

@@ -12,8 +12,8 @@ from zero_shot_protocols import GSO, LEGO, LEGO_5, METRICS, NAMED, ORBITS, OTHER
 from zero_shot_runs import NEAREST, Bench, Setting, name_steps
 from zero_shot_worlds import MANY_COUNTS, MOVES, move_of
 
-from kaleido_bench.score.results import load_result
-from kaleido_bench.score.rows import read_rows
+from kaleido_bench.score.results.records import load_result
+from kaleido_bench.score.results.rows import read_rows
 
 GAIN_ORBIT = 3.0
 """What "does not collapse" is held to: in every way of leaving the orbit, so many dB above the nearest view."""

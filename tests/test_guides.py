@@ -13,7 +13,7 @@ from kaleido_bench.cases import Case, CaseIndex
 from kaleido_bench.data.images import BACKGROUNDS, FILTERS, Fit, ImagePreparation
 from kaleido_bench.data.normalisation import NORMALISATIONS
 from kaleido_bench.data.readers import build_reader, resolve_root
-from kaleido_bench.lint_advice import ADVICE
+from kaleido_bench.lint.advice import ADVICE
 from kaleido_bench.protocol import PendingIndex, Protocol, load_protocol
 from kaleido_bench.protocol.records import CompletedFrom, Dataset, ExpectedCounts, IndexFile
 from kaleido_bench.records import parse_yaml_record

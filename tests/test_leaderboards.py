@@ -8,7 +8,7 @@ import pytest
 
 from kaleido_bench.conventions import load_convention
 from kaleido_bench.protocol import load_protocol, read_protocol
-from kaleido_bench.score.results import load_result
+from kaleido_bench.score.results.records import load_result
 from kaleido_bench.shipped import find_protocols
 
 ROOT = Path(__file__).parents[1]

@@ -48,7 +48,7 @@ def compare(
     """
     from kaleido_bench.publish import comparison_formats
     from kaleido_bench.publish.comparison import Asked, build_comparison
-    from kaleido_bench.score.sides import check_sides, load_side
+    from kaleido_bench.score.comparing.sides import check_sides, load_side
 
     sides = load_side(first, convention), load_side(second, convention)
     shared = check_sides(*sides, common=common)

@@ -148,7 +148,7 @@ def _check_data_set(name: str, copies: list[dict[str, object]], data_dir: Path |
 
 def check_weights() -> list[Check]:
     """The weights of learned metrics."""
-    from kaleido_bench.score.weights import WEIGHTS, WeightsFile, find_weights
+    from kaleido_bench.score.metrics.weights import WEIGHTS, WeightsFile, find_weights
 
     checks: list[Check] = []
     for name in WEIGHTS:

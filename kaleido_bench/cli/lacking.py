@@ -5,7 +5,7 @@ from __future__ import annotations
 from kaleido_bench.errors import IncompleteError
 from kaleido_bench.items import plan_items
 from kaleido_bench.predictions import Run, load_run_protocol, name_finish
-from kaleido_bench.score.results import Result
+from kaleido_bench.score.results.records import Result
 
 
 def check_predicted(run: Run, result: Result) -> None:

@@ -54,7 +54,7 @@ def add(run: RunFolders, to: Into = DEFAULT, json: Json = False, completed: Comp
     from kaleido_bench.predictions import open_run
     from kaleido_bench.publish.adding import add_result
     from kaleido_bench.publish.boards import Shelf
-    from kaleido_bench.score.checking import load_checked_result
+    from kaleido_bench.score.results.checking import load_checked_result
 
     shelf = Shelf(completed)
     failures: list[Failure] = []

@@ -13,7 +13,7 @@ from kaleido_bench.cli.printing import fold_text, print_rows, terminal_width
 from kaleido_bench.errors import BenchError, IncompleteError
 
 if TYPE_CHECKING:
-    from kaleido_bench.lint import Finding
+    from kaleido_bench.lint.findings import Finding
     from kaleido_bench.protocol import LoadedProtocol
 
 
@@ -35,8 +35,8 @@ def lint(
     completed: CompletedFolder = None,
 ) -> None:
     """Check protocols for faults. Leaks, duplicates, moving targets; ends with 1 when there is an error."""
-    from kaleido_bench.lint import Severity
-    from kaleido_bench.lint_advice import ADVICE, list_advice
+    from kaleido_bench.lint.advice import ADVICE, list_advice
+    from kaleido_bench.lint.findings import Severity
     from kaleido_bench.shipped import find_protocols
     from kaleido_bench.suites import replace_pending
 
@@ -84,9 +84,9 @@ def _expand(words: Sequence[str]) -> list[str]:
 
 def find_all(names: Sequence[str], data: Path | None, *, verbose: bool) -> list[tuple[str, Finding]]:
     """What is wrong with each of these, and between them."""
-    from kaleido_bench.lint import sort_findings, summarise_findings
-    from kaleido_bench.lint_data import lint_data
-    from kaleido_bench.lint_rivals import find_rival_targets
+    from kaleido_bench.lint.data import lint_data
+    from kaleido_bench.lint.findings import sort_findings, summarise_findings
+    from kaleido_bench.lint.rivals import find_rival_targets
 
     found: dict[str, list[Finding]] = {}
     loaded: dict[str, LoadedProtocol] = {}
@@ -108,7 +108,7 @@ def find_all(names: Sequence[str], data: Path | None, *, verbose: bool) -> list[
 
 def _lint_one(name: str) -> tuple[list[Finding], LoadedProtocol | None]:
     """The findings without data, and the protocol where it could be loaded: loading a large index takes a second."""
-    from kaleido_bench.lint import describe_failure, lint_file, lint_protocol
+    from kaleido_bench.lint.protocols import describe_failure, lint_file, lint_protocol
     from kaleido_bench.protocol import load_protocol
 
     if name.endswith(".json"):

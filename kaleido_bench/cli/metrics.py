@@ -15,7 +15,7 @@ from kaleido_bench.cli.printing import format_rows, print_json
 
 if TYPE_CHECKING:
     from kaleido_bench.conventions import Convention
-    from kaleido_bench.score.differences import Comparison, Difference, Step
+    from kaleido_bench.score.comparing.differences import Comparison, Difference, Step
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="From `kbench list conventions`.")]
 First = Annotated[str, typer.Argument(metavar="A", help="A convention, from `kbench list conventions`.")]
@@ -52,7 +52,7 @@ def diff_conventions(
     from kaleido_bench.conventions import load_convention
     from kaleido_bench.predict.execution.devices import resolve_device
     from kaleido_bench.predictions import load_run_protocol, open_run
-    from kaleido_bench.score.differences import compare_conventions
+    from kaleido_bench.score.comparing.differences import compare_conventions
 
     conventions = load_convention(first), load_convention(second)
     opened = open_run(run)

@@ -28,7 +28,7 @@ from kaleido_bench.predict.runner import PredictOutcome, PredictPlan, Report, Ta
 from kaleido_bench.predict.sessions import describe_session
 from kaleido_bench.predictions import AdapterRecord, Run, create_run, open_run, run_folder
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
-from kaleido_bench.score.efficiency import build_efficiency, write_efficiency
+from kaleido_bench.score.results.efficiency import build_efficiency, write_efficiency
 
 if TYPE_CHECKING:
     from kaleido_bench.cli.scores import ScoreOutcome  # imports torch, which predicting may not need

@@ -79,7 +79,7 @@ def run_call(call: Call, *, as_json: bool) -> None:
     from kaleido_bench.conventions import load_convention
     from kaleido_bench.items import select_items
     from kaleido_bench.predict.runner import PredictOutcome
-    from kaleido_bench.score.metrics import check_scorable
+    from kaleido_bench.score.metrics.scorers import check_scorable
     from kaleido_bench.score.targets import check_targets
 
     adapters, checked = pairs.Models(), set[str]()

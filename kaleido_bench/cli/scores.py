@@ -14,8 +14,8 @@ from kaleido_bench.items import Deviations, plan_items
 from kaleido_bench.predict.execution.devices import resolve_device
 from kaleido_bench.predictions import Run
 from kaleido_bench.protocol import LoadedProtocol
-from kaleido_bench.score.building import build_result
-from kaleido_bench.score.results import Result, write_result
+from kaleido_bench.score.results.building import build_result
+from kaleido_bench.score.results.records import Result, write_result
 from kaleido_bench.score.scoring import Outcome, Task, score_runs
 
 

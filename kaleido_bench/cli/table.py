@@ -15,7 +15,7 @@ from kaleido_bench.errors import BenchError, IncompleteError
 if TYPE_CHECKING:
     from kaleido_bench.predictions import Run
     from kaleido_bench.publish.boards import Shelf
-    from kaleido_bench.score.results import Result
+    from kaleido_bench.score.results.records import Result
 
 Sources = Annotated[
     list[Path],
@@ -49,7 +49,7 @@ def table(
     from kaleido_bench.conventions import load_convention
     from kaleido_bench.predictions import open_run
     from kaleido_bench.publish.boards import Shelf
-    from kaleido_bench.score.efficiency import Efficiency, load_run_efficiency
+    from kaleido_bench.score.results.efficiency import Efficiency, load_run_efficiency
 
     if convention is not None:
         load_convention(convention, where="--convention")
@@ -78,8 +78,8 @@ def _load_made(run: Run, convention: str | None) -> Result:
     """A run's own result, made again from its rows."""
     from kaleido_bench.cli.console import say
     from kaleido_bench.cli.lacking import count_unscored
-    from kaleido_bench.score.checking import load_checked_result
-    from kaleido_bench.score.results import result_path, score_command
+    from kaleido_bench.score.results.checking import load_checked_result
+    from kaleido_bench.score.results.records import result_path, score_command
 
     name = convention or run.record.convention
     again = f"`{score_command(run, name)}`"

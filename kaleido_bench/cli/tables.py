@@ -12,8 +12,8 @@ import typer
 
 if TYPE_CHECKING:
     from kaleido_bench.publish.tables import Table
-    from kaleido_bench.score.efficiency import Efficiency
-    from kaleido_bench.score.results import Result
+    from kaleido_bench.score.results.efficiency import Efficiency
+    from kaleido_bench.score.results.records import Result
 
 # Columns where no terminal and no COLUMNS says how many there are.
 DEFAULT_WIDTH = 120

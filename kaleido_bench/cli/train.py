@@ -155,25 +155,24 @@ def read_data(
 
 def run_call(call: TrainCall, gpus: str | None, *, as_json: bool, dry_run: bool) -> None:
     """Check the call and carry it out, in this process or in several."""
-    from kaleido_bench import training_team
     from kaleido_bench.cli.console import say
     from kaleido_bench.cli.training_lines import show
-    from kaleido_bench.training import checking, running
+    from kaleido_bench.training import checking, running, team
 
-    team = training_team.find_team()
-    processes = 1 if gpus is None else training_team.count_processes(gpus, call.device)
+    here = team.find_team()
+    processes = 1 if gpus is None else team.count_processes(gpus, call.device)
     prepared = checking.prepare(call, say, source_device="cpu" if processes > 1 else None)
-    training_team.check_pieces(prepared, processes)
+    team.check_pieces(prepared, processes)
     if dry_run:
         print_plan(prepared, processes)
         return
-    with show(call.out.name, as_json=as_json, silent=team.rank > 0) as report:
+    with show(call.out.name, as_json=as_json, silent=here.rank > 0) as report:
         if processes > 1:
-            done = training_team.launch(write_words(call), processes, call.out, report, say)
+            done = team.launch(write_words(call), processes, call.out, report, say)
         else:
-            training_team.introduce(report)
+            team.introduce(report)
             done = running.train(prepared, report, say)
-    if team.rank > 0:
+    if here.rank > 0:
         return
     if not done:
         say(running.say_stopped(call.out))

@@ -13,7 +13,7 @@ from kaleido_bench.cli.printing import print_rows
 from kaleido_bench.errors import BenchError, IncompleteError
 
 if TYPE_CHECKING:
-    from kaleido_bench.score.fetching import Fetched
+    from kaleido_bench.score.metrics.fetching import Fetched
 
 All = Annotated[bool, typer.Option("--all", help="All that are known and not here.")]
 Cache = Annotated[
@@ -57,8 +57,8 @@ def fetch(
     """Download what is not here, check it, and convert it. An interrupted download is continued by the same call."""
     from kaleido_bench.cli.console import LateProgress, say
     from kaleido_bench.cli.pairs import Failure, finish, go_on
-    from kaleido_bench.score.fetching import Fetched, convert_checkpoint, fetch_weights
-    from kaleido_bench.score.weights import WeightsFile, find_weights, weights_folders
+    from kaleido_bench.score.metrics.fetching import Fetched, convert_checkpoint, fetch_weights
+    from kaleido_bench.score.metrics.weights import WeightsFile, find_weights, weights_folders
 
     names = _choose_names(name or [], everything=everything, checkpoint=checkpoint)
     folder = cache or weights_folders()[0]
@@ -89,7 +89,7 @@ def fetch(
 
 
 def _describe_fetched(name: str, fetched: Fetched) -> dict[str, object]:
-    from kaleido_bench.score.weights import WEIGHTS
+    from kaleido_bench.score.metrics.weights import WEIGHTS
 
     pinned = "pinned" if WEIGHTS[name].accepted else "recorded: nobody has pinned it"
     return {
@@ -101,7 +101,7 @@ def _describe_fetched(name: str, fetched: Fetched) -> dict[str, object]:
 
 
 def _choose_names(names: list[str], *, everything: bool, checkpoint: Path | None) -> list[str]:
-    from kaleido_bench.score.weights import WEIGHTS
+    from kaleido_bench.score.metrics.weights import WEIGHTS
 
     if bool(names) == everything:
         raise BenchError(
@@ -117,7 +117,7 @@ def _choose_names(names: list[str], *, everything: bool, checkpoint: Path | None
 
 def list_weights(json: Json = False) -> None:
     """What is known, what is here, and how to get the rest."""
-    from kaleido_bench.score.weights import WEIGHTS, WeightsFile, find_weights
+    from kaleido_bench.score.metrics.weights import WEIGHTS, WeightsFile, find_weights
 
     rows: list[dict[str, object]] = []
     remedies: list[str] = []
@@ -133,7 +133,7 @@ def list_weights(json: Json = False) -> None:
 
 def verify_weights(name: Names = None, json: Json = False) -> None:
     """Compare the weights that are here with their sha256. Ends with 1 when a file is wrong, or named and missing."""
-    from kaleido_bench.score.weights import WEIGHTS, WeightsFile, find_weights, read_heads
+    from kaleido_bench.score.metrics.weights import WEIGHTS, WeightsFile, find_weights, read_heads
 
     rows: list[dict[str, object]] = []
     wrong: list[str] = []

@@ -11,7 +11,7 @@ from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.publish.boards import check_result, list_names, place_file, short_hash, show_value
 from kaleido_bench.publish.tables import round_mean
-from kaleido_bench.score.results import Result, load_result, render_result
+from kaleido_bench.score.results.records import Result, load_result, render_result
 
 
 class Change(NamedTuple):

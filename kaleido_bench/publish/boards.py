@@ -4,8 +4,8 @@
     leaderboards/reported/*.csv                      what others published (see `reported.py`); no results
 
 A file here has left its rows and predictions behind. It is held to today's protocol and convention and to itself
-(`score/agreement.py`), and to the other files: one label is one set of weights, and one set of weights was trained on
-one list of data sets. `adding.py` takes nothing in that this would find fault with.
+(`score/results/agreement.py`), and to the other files: one label is one set of weights, and one set of weights was
+trained on one list of data sets. `adding.py` takes nothing in that this would find fault with.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from kaleido_bench.conventions import load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import run_folder
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
-from kaleido_bench.score.agreement import Difference, find_disagreements
-from kaleido_bench.score.results import Result, load_result, render_result
+from kaleido_bench.score.results.agreement import Difference, find_disagreements
+from kaleido_bench.score.results.records import Result, load_result, render_result
 from kaleido_bench.shipped import find_protocols
 from kaleido_bench.suites import find_completed, replace_pending
 

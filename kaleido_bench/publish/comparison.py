@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from kaleido_bench.errors import BenchError
 from kaleido_bench.publish.tables import Section, choose_targets, note_counting, round_mean
-from kaleido_bench.score.intervals import Interval
-from kaleido_bench.score.paired import (
+from kaleido_bench.score.comparing.intervals import Interval
+from kaleido_bench.score.comparing.paired import (
     PairedMean,
     PairedRows,
     PairedView,
@@ -22,9 +22,9 @@ from kaleido_bench.score.paired import (
     list_views,
     pair_rows,
 )
-from kaleido_bench.score.results import MetricRecord
-from kaleido_bench.score.sides import Shared, Side, name_sides
-from kaleido_bench.score.statistics import Targets
+from kaleido_bench.score.comparing.sides import Shared, Side, name_sides
+from kaleido_bench.score.results.records import MetricRecord
+from kaleido_bench.score.results.statistics import Targets
 
 Verdict = Literal["better", "worse", "tie"]
 

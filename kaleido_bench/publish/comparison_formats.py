@@ -12,7 +12,7 @@ from kaleido_bench.publish.comparison import NO_INTERVAL, Compared, ComparedSect
 from kaleido_bench.publish.formats import escape_markdown
 from kaleido_bench.publish.tables import round_mean
 from kaleido_bench.publish.words import metric_title, write_caption
-from kaleido_bench.score.sides import Side
+from kaleido_bench.score.comparing.sides import Side
 
 COMPARISON_VERSION = 1
 """Of the JSON form."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from kaleido_bench.score.efficiency import Efficiency, Measurement
-from kaleido_bench.score.results import Result
+from kaleido_bench.score.results.efficiency import Efficiency, Measurement
+from kaleido_bench.score.results.records import Result
 
 HEADINGS = ("model", "s/view", "mean s/view", "fit s", "peak MiB", "NFE", "parameters", "device")
 """Of the cells of `write_cells`."""

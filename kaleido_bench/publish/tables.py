@@ -14,9 +14,9 @@ from typing import Literal, NamedTuple
 
 from kaleido_bench.conventions import FOREGROUND_METRICS
 from kaleido_bench.publish.efficiency import EfficiencyRow, build_efficiency_rows
-from kaleido_bench.score.efficiency import Efficiency
-from kaleido_bench.score.results import MetricRecord, MetricStatus, Result
-from kaleido_bench.score.statistics import Targets
+from kaleido_bench.score.results.efficiency import Efficiency
+from kaleido_bench.score.results.records import MetricRecord, MetricStatus, Result
+from kaleido_bench.score.results.statistics import Targets
 
 DIGITS = {"psnr": 2, "psnr-fg": 2}
 """Decimals in a table, by metric; the others have `OTHER_DIGITS`."""

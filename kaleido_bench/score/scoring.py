@@ -33,9 +33,9 @@ from kaleido_bench.predictions import (
 )
 from kaleido_bench.protocol import LoadedProtocol
 from kaleido_bench.records import canonical_json, sha256_hex
-from kaleido_bench.score.masks import needs_masks
-from kaleido_bench.score.metrics import Networks, Scorers, build_scorers, defined_metrics
-from kaleido_bench.score.rows import SCORER_VERSION, Part, Row, Scores, read_part, sort_rows, write_rows
+from kaleido_bench.score.metrics.masks import needs_masks
+from kaleido_bench.score.metrics.scorers import Networks, Scorers, build_scorers, defined_metrics
+from kaleido_bench.score.results.rows import SCORER_VERSION, Part, Row, Scores, read_part, sort_rows, write_rows
 from kaleido_bench.score.share import Done, Share, Sheet, Wanted, part_path, score_in_processes, score_share
 from kaleido_bench.score.stream import Failed, Failures, Job, Rows, stream_jobs
 from kaleido_bench.score.truth import Maskable, TruthReader, check_masks

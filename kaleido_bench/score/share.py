@@ -20,8 +20,8 @@ from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import WorkItem
 from kaleido_bench.predictions import Run
 from kaleido_bench.protocol import LoadedProtocol
-from kaleido_bench.score.metrics import Networks, build_scorers
-from kaleido_bench.score.rows import Part, write_part
+from kaleido_bench.score.metrics.scorers import Networks, build_scorers
+from kaleido_bench.score.results.rows import Part, write_part
 from kaleido_bench.score.stream import Failed, Failures, Job, Rows, stream_jobs
 from kaleido_bench.score.truth import TruthReader
 

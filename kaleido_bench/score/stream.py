@@ -31,10 +31,10 @@ from kaleido_bench.conventions import PSNR_METRICS, Convention
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import WorkItem
 from kaleido_bench.predictions import Run, load_predicted_view
-from kaleido_bench.score.lpips import block_length
-from kaleido_bench.score.masks import Mask, stack_masks
-from kaleido_bench.score.metrics import Scorers
-from kaleido_bench.score.rows import DIGITS, Row
+from kaleido_bench.score.metrics.lpips import block_length
+from kaleido_bench.score.metrics.masks import Mask, stack_masks
+from kaleido_bench.score.metrics.scorers import Scorers
+from kaleido_bench.score.results.rows import DIGITS, Row
 from kaleido_bench.score.truth import TruthReader
 
 Value = TypeVar("Value")

@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 from kaleido_bench.cases import Case
 from kaleido_bench.conventions import FOREGROUND_METRICS, Convention
 from kaleido_bench.protocol import LoadedProtocol
-from kaleido_bench.score.masks import Mask, admits, needs_masks, refuse_missing
+from kaleido_bench.score.metrics.masks import Mask, admits, needs_masks, refuse_missing
 from kaleido_bench.views import ViewReader
 
 

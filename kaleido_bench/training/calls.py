@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from kaleido_bench.training_data import Background
+from kaleido_bench.training.data import Background
 
 if TYPE_CHECKING:
     from reference_model.config import Preset
@@ -27,7 +27,7 @@ class DataCall:
     """Posed scenes instead of the worlds.
 
     Attributes:
-        root, reader, ordered, background: see `training_data.ReaderScenes`.
+        root, reader, ordered, background: see `data.ReaderScenes`.
         name: as protocols name the data set.
         fit, span, held_out: see `reference_model.training.posed`.
         memory: of decoded images, in GiB and in each process.

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from kaleido_bench.errors import BenchError
 from kaleido_bench.training.calls import DataCall, Prepared, Tell, TrainCall
+from kaleido_bench.training.data import ReaderScenes, check_name
 from kaleido_bench.training.presets import load_preset
-from kaleido_bench.training_data import ReaderScenes, check_name
 
 if TYPE_CHECKING:
     from reference_model.config import Preset

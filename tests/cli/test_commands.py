@@ -13,7 +13,7 @@ import pytest
 from kaleido_bench import __version__
 from kaleido_bench.cli.app import build_app
 from kaleido_bench.conventions import find_conventions
-from kaleido_bench.lint_advice import ADVICE
+from kaleido_bench.lint.advice import ADVICE
 from kaleido_bench.protocol import Protocol
 from tests.cli.conftest import ROOT, Kbench
 from tests.predict.tiny import write_protocol

@@ -19,14 +19,14 @@ import pytest
 import torch
 from safetensors import SafetensorError
 
-from kaleido_bench import training_team
 from kaleido_bench.cli import train as command
 from kaleido_bench.cli.training_lines import Lines, describe, show
 from kaleido_bench.errors import IncompleteError
-from kaleido_bench.score.results import load_result
+from kaleido_bench.score.results.records import load_result
+from kaleido_bench.training import team
 from kaleido_bench.training.calls import TrainCall
+from kaleido_bench.training.data import ReaderScenes
 from kaleido_bench.training.running import BREAKING_OFF, STOPPING, say_stopped
-from kaleido_bench.training_data import ReaderScenes
 from reference_model.checkpoint import find_checkpoint, load_checkpoint
 from reference_model.presets import PRESETS, small
 from reference_model.stored import from_json
@@ -149,7 +149,7 @@ else:
 @pytest.mark.parametrize("how", ["done", "fails", "stops"])
 def test_how_a_team_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: str) -> None:
     """With a process in torchrun's place that says what a team's first one says."""
-    monkeypatch.setattr(training_team, "write_command", lambda words, _: [sys.executable, "-c", TEAM, *words])
+    monkeypatch.setattr(team, "write_command", lambda words, _: [sys.executable, "-c", TEAM, *words])
     lines: list[dict[str, object]] = []
     told: list[str] = []
 
@@ -161,21 +161,21 @@ def test_how_a_team_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, how: s
     if how == "fails":
         said = r"one of 2 processes failed .* 8 bytes that are no image The same command "
         with pytest.raises(IncompleteError, match=said + r"begins anew: no state was written yet\.$"):
-            training_team.launch([how], 2, tmp_path, report, told.append)
+            team.launch([how], 2, tmp_path, report, told.append)
         assert told == ["a warning"] and lines == []
         (tmp_path / "state").mkdir()
         (tmp_path / "state/state.json").touch()
         with pytest.raises(IncompleteError, match=said + r"goes on from the last state\.$"):
-            training_team.launch([how], 2, tmp_path, report, told.append)
+            team.launch([how], 2, tmp_path, report, told.append)
     else:
-        assert training_team.launch([how], 2, tmp_path, report, told.append) == (how == "done")
+        assert team.launch([how], 2, tmp_path, report, told.append) == (how == "done")
         assert told == ([] if how == "done" else [STOPPING])
         assert next(iter(lines[-1])) == ("done" if how == "done" else "stopped")
 
 
 def test_a_team_that_is_stopped_before_it_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No process of it listens yet: all are ended, what torchrun says of that is kept back, and what comes is true."""
-    monkeypatch.setattr(training_team, "write_command", lambda words, _: [sys.executable, "-c", TEAM, *words])
+    monkeypatch.setattr(team, "write_command", lambda words, _: [sys.executable, "-c", TEAM, *words])
     told: list[str] = []
 
     def tell(line: str) -> None:
@@ -184,7 +184,7 @@ def test_a_team_that_is_stopped_before_it_began(monkeypatch: pytest.MonkeyPatch,
             os.kill(os.getpid(), signal.SIGTERM)
 
     out = tmp_path / "run"
-    assert not training_team.launch(["waits"], 2, out, lambda _: None, tell)
+    assert not team.launch(["waits"], 2, out, lambda _: None, tell)
     assert told == ["a warning", BREAKING_OFF]
     assert say_stopped(out) == "kbench: stopped before the first step. The same command begins anew."
     (out / "state").mkdir(parents=True)

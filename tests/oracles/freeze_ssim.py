@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 
 from kaleido_bench.data.images import decode_image
-from kaleido_bench.score.oracles import import_repaired
+from kaleido_bench.score.metrics.oracles import import_repaired
 
 PHOTOGRAPHS = (
     "fox/images/0004.jpg",

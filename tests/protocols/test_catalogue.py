@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from kaleido_bench.authoring import FrozenProtocol
-from kaleido_bench.lint import Leak, Severity, lint_protocol, measure_leak
+from kaleido_bench.lint.findings import Severity
+from kaleido_bench.lint.protocols import Leak, lint_protocol, measure_leak
 from kaleido_bench.protocol import LoadedProtocol, PendingIndex, load_protocol, read_protocol
 from kaleido_bench.shipped import find_protocols
 from tests.protocols.scripts import FOLDER, load_script

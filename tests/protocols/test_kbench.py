@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from kaleido_bench.data.readers import build_reader
-from kaleido_bench.lint import Severity, find_unknown_views, lint_protocol
+from kaleido_bench.lint.findings import Severity
+from kaleido_bench.lint.protocols import find_unknown_views, lint_protocol
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from tests.protocols.scripts import FOLDER, load_script
 

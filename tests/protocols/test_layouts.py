@@ -23,8 +23,8 @@ from kaleido_bench.data.images import decode_image, prepare_image
 from kaleido_bench.data.readers import build_reader
 from kaleido_bench.data.scenes import Scene
 from kaleido_bench.protocol import load_protocol
-from kaleido_bench.score.results import load_result
-from kaleido_bench.score.rows import read_rows
+from kaleido_bench.score.results.records import load_result
+from kaleido_bench.score.results.rows import read_rows
 from kaleido_bench.score.truth import TruthReader
 from tests.data.readers.object_layouts import write_co3d, write_dtu_mvsnet
 from tests.data.readers.points import TrueView, make_views

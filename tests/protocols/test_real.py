@@ -8,7 +8,7 @@ import pytest
 
 from kaleido_bench.data.readers import build_reader
 from kaleido_bench.data.scenes import find_mask_source
-from kaleido_bench.lint import find_unknown_views
+from kaleido_bench.lint.protocols import find_unknown_views
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from tests.protocols.scripts import FOLDER, load_script
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kaleido_bench.score.results import (
+from kaleido_bench.score.results.records import (
     ConventionReference,
     Counts,
     MeanRecord,

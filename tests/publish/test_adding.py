@@ -15,7 +15,7 @@ from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
 from kaleido_bench.publish.adding import add_result
 from kaleido_bench.publish.boards import Shelf, name_file, read_boards
-from kaleido_bench.score.results import Result, load_result
+from kaleido_bench.score.results.records import Result, load_result
 from tests.publish.test_boards import FEW, SHIPPED, TINY, board, change, put, rewrite, shelf
 
 __all__ = ["board", "shelf"]  # fixtures

@@ -13,7 +13,7 @@ import pytest
 
 from kaleido_bench.errors import BenchError
 from kaleido_bench.publish.boards import Shelf, find_files, load_entry, read_boards
-from kaleido_bench.score.results import Result, load_result, render_result
+from kaleido_bench.score.results.records import Result, load_result, render_result
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = ROOT / "leaderboards"

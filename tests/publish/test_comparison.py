@@ -14,12 +14,12 @@ import pytest
 from kaleido_bench.publish.comparison import Asked, Comparison, build_comparison, judge
 from kaleido_bench.publish.comparison_formats import render_json, render_markdown, render_text
 from kaleido_bench.records import sha256_hex
-from kaleido_bench.score.intervals import Interval
-from kaleido_bench.score.results import MetricRecord
-from kaleido_bench.score.rows import Row
-from kaleido_bench.score.sides import Shared, Side
+from kaleido_bench.score.comparing.intervals import Interval
+from kaleido_bench.score.comparing.sides import Shared, Side
+from kaleido_bench.score.results.records import MetricRecord
+from kaleido_bench.score.results.rows import Row
 from tests.publish.conftest import make_result
-from tests.score.drawn import HOW, METRICS, draw_rows
+from tests.score.comparing.drawn import HOW, METRICS, draw_rows
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RENDERERS: dict[str, Callable[[Comparison], str]] = {

@@ -12,7 +12,7 @@ import pytest
 
 from kaleido_bench.publish.html import render_html
 from kaleido_bench.publish.tables import build_table
-from kaleido_bench.score.results import Result
+from kaleido_bench.score.results.records import Result
 
 VOID = {"meta", "!doctype"}
 

@@ -13,8 +13,8 @@ from kaleido_bench.publish.formats import render_csv, render_json, render_latex,
 from kaleido_bench.publish.html import render_html
 from kaleido_bench.publish.tables import Table, build_table
 from kaleido_bench.publish.text import render_text
-from kaleido_bench.score.efficiency import Efficiency, Measurement
-from kaleido_bench.score.results import Result, SampleMeanRecord
+from kaleido_bench.score.results.efficiency import Efficiency, Measurement
+from kaleido_bench.score.results.records import Result, SampleMeanRecord
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 RENDERERS: dict[str, Callable[[Table], str]] = {

@@ -26,7 +26,7 @@ from kaleido_bench.publish.site.subjects import ResultFile, Subject
 from kaleido_bench.publish.site.tables import build_scene, order_results, split_section
 from kaleido_bench.publish.tables import build_table
 from kaleido_bench.records import sha256_hex
-from kaleido_bench.score.results import ModelCard, Result, render_result
+from kaleido_bench.score.results.records import ModelCard, Result, render_result
 from tests.publish.conftest import make_result
 from tests.publish.test_html import Page
 

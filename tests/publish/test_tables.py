@@ -19,7 +19,7 @@ from kaleido_bench.publish.formats import render_csv, render_json, render_latex,
 from kaleido_bench.publish.tables import Table, build_table, round_mean
 from kaleido_bench.publish.text import print_table, render_text
 from kaleido_bench.publish.words import find_mark
-from kaleido_bench.score.results import MetricRecord, Result
+from kaleido_bench.score.results.records import MetricRecord, Result
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 

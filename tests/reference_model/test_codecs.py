@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from kaleido_bench.score.oracles import repair_torchvision
+from kaleido_bench.score.metrics.oracles import repair_torchvision
 from reference_model.codecs import Autoencoder, Codec, Scaling, build_codec, fold, load_taef2, unfold
 from reference_model.config import Preset
 from reference_model.presets import large, latent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kaleido_bench.score.oracles import repair_torchvision
+from kaleido_bench.score.metrics.oracles import repair_torchvision
 from reference_model.features import DinoV2, NoFeatures, build_features, load_dinov2
 
 

@@ -13,9 +13,9 @@ from kaleido_bench.data.images import decode_image
 from kaleido_bench.items import Deviations, WorkItem, plan_items
 from kaleido_bench.predictions import AdapterRecord, Run, create_run, write_prediction
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
-from kaleido_bench.score.building import build_result
-from kaleido_bench.score.results import Result
-from kaleido_bench.score.rows import Scores
+from kaleido_bench.score.results.building import build_result
+from kaleido_bench.score.results.records import Result
+from kaleido_bench.score.results.rows import Scores
 from kaleido_bench.score.scoring import score_run
 from tests.predict.tiny import HEIGHT, WIDTH, write_data, write_protocol
 

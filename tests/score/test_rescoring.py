@@ -15,8 +15,8 @@ from kaleido_bench.data.images import decode_image, encode_png
 from kaleido_bench.errors import BenchError
 from kaleido_bench.items import Deviations
 from kaleido_bench.predictions import write_prediction
-from kaleido_bench.score.results import render_result
-from kaleido_bench.score.rows import Row, read_rows
+from kaleido_bench.score.results.records import render_result
+from kaleido_bench.score.results.rows import Row, read_rows
 from tests.score.desk import CONVENTION, Desk, noise, read_scores, set_up
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from kaleido_bench.items import Deviations, plan_items, select_items
 from kaleido_bench.predict.sessions import describe_session
 from kaleido_bench.predictions import append_session, write_prediction
-from kaleido_bench.score.results import load_result, render_result, result_path, write_result
+from kaleido_bench.score.results.records import load_result, render_result, result_path, write_result
 from tests.score.desk import CARD, Desk, noise, set_up
 
 NEW_FIELDS = {"sample_means", "deterministic"}

@@ -15,10 +15,10 @@ from kaleido_bench.conventions import Convention, ExcludeInfinite, ReportInfinit
 from kaleido_bench.data.images import decode_image
 from kaleido_bench.errors import BenchError
 from kaleido_bench.items import plan_items
-from kaleido_bench.score.psnr import score_psnr
-from kaleido_bench.score.results import load_result, render_result, result_path, write_result
-from kaleido_bench.score.rows import read_rows
-from kaleido_bench.score.ssim import score_ssim
+from kaleido_bench.score.metrics.psnr import score_psnr
+from kaleido_bench.score.metrics.ssim import score_ssim
+from kaleido_bench.score.results.records import load_result, render_result, result_path, write_result
+from kaleido_bench.score.results.rows import read_rows
 from tests.score.desk import CONVENTION, LPIPS, Desk, noise, predict_truth, set_up
 
 

@@ -13,8 +13,9 @@ from kaleido_bench.data.scenes import PreparedView
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import Deviations, plan_items
 from kaleido_bench.predictions import Run, create_run, write_prediction
-from kaleido_bench.score import lpips, share, stream
-from kaleido_bench.score.rows import Scores
+from kaleido_bench.score import share, stream
+from kaleido_bench.score.metrics import lpips
+from kaleido_bench.score.results.rows import Scores
 from kaleido_bench.score.scoring import Task, score_runs
 from kaleido_bench.views import ViewReader
 from tests.score.desk import CARD, CONVENTION, LPIPS, Desk, noise, read_scores, set_up

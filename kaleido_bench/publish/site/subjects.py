@@ -10,7 +10,7 @@ from kaleido_bench.publish.boards import Board
 from kaleido_bench.publish.reported import ExternalProtocol, Reported
 from kaleido_bench.publish.site.published import PublishedLine, group_published
 from kaleido_bench.publish.site.tables import order_results
-from kaleido_bench.score.results import Result
+from kaleido_bench.score.results.records import Result
 from kaleido_bench.shipped import find_protocols
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kaleido_bench.publish.tables import Section, build_table
 from kaleido_bench.publish.words import Group, group_columns
-from kaleido_bench.score.results import MeanRecord, Result, SceneMeanRecord
+from kaleido_bench.score.results.records import MeanRecord, Result, SceneMeanRecord
 
 COLUMNS = 10
 """So many columns of a table stand side by side, unless one metric alone has more."""

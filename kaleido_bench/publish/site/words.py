@@ -11,7 +11,7 @@ from kaleido_bench.publish.site.published import PublishedLine, list_metrics, pu
 from kaleido_bench.publish.site.subjects import Subject
 from kaleido_bench.publish.tables import Section, round_mean
 from kaleido_bench.publish.words import HASH_LENGTH, count, metric_title
-from kaleido_bench.score.results import Result
+from kaleido_bench.score.results.records import Result
 
 BASELINES = ("nearest", "mean")
 """Methods that learn nothing and render nothing: what a number is worth is how far it is above theirs."""
