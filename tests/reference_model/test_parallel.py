@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from reference_model.checkpoint import read_shards
+from reference_model.checkpoint import read_card, read_shards
 from reference_model.config import Preset
 from reference_model.inference import load_model
 from reference_model.model import Kaleido
@@ -44,22 +44,35 @@ class AtOnce:
     asked = True
 
 
+class InScoring:
+    """Asks a run to stop while its weights are scored. Only the first process is asked, as by `kbench train`."""
+
+    def __init__(self, out: Path, rank: int) -> None:
+        self.out, self.rank = out, rank
+
+    @property
+    def asked(self) -> bool:
+        return self.rank == 0 and (self.out / "card.json").is_file() and read_card(self.out)["steps"] == STEPS
+
+
 def train_pair(rank: int, out: Path) -> None:
-    """One of two processes that hold half of the model each: a run, stopped and begun again."""
+    """One of two processes that hold half of the model each: a run, stopped and begun again, twice."""
     torch.set_num_threads(1)
     source, said = WorldSource(None, "cpu"), []
-    for number, stop in enumerate((AtOnce(), None)):
+    for number, stop in enumerate((AtOnce(), InScoring(out, rank), None)):
         store = f"file://{out.parent / f'store{number}'}"
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
         done = train(preset_of(sharded=True), source, whole_run(out), said.append, stop)
         assert done is (stop is None)
-        if rank == 0 and not done:
+        if rank == 0 and number == 0:
             shutil.copytree(out, out.parent / "stopped")
     fail_pair(rank, source, out.parent)
     assert bool(said) is (rank == 0)
     if rank == 0:
-        assert {"resumed": CONSULT} in said, said
+        assert [line["resumed"] for line in said if "resumed" in line] == [CONSULT, STEPS], said
+        assert [line["stopped"] for line in said if "stopped" in line] == [CONSULT, STEPS], said
+        assert "held_out_psnr" in read_card(out)
 
 
 class Failing:
@@ -82,7 +95,7 @@ class Failing:
 
 def fail_pair(rank: int, source: WorldSource, folder: Path) -> None:
     """Both halves end with what one of them says, and the state of the last step is written by both."""
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store2'}", rank=rank, world_size=PROCESSES)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store3'}", rank=rank, world_size=PROCESSES)
     kind = FileNotFoundError if rank == 1 else ValueError
     run = Run(folder / "broken", Budget(steps=STEPS))
     with pytest.raises(kind, match=r"^0002\.png is gone$"):
@@ -205,9 +218,16 @@ def test_the_benchmark_of_several_gpus_reports_and_compares(tmp_path: Path) -> N
     """At toy size: its times mean nothing here; that replicas and shares lose alike does."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
     command += [str(ROOT / "benchmarks" / "parallel.py"), "shares", "--device", "cpu", "--steps", "2"]
+    command += ["--eager", "--counts", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["row"] for row in rows] == ["replicas", "shares", "recomputed"]
+    labels = ["replicas", "shares", "recomputed"]
+    assert [row["row"] for row in rows] == labels
+    told = [line.split("s  ", 1)[1] for line in done.stderr.splitlines() if " s  " in line]  # of one process
+    assert [line for line in told if line.endswith("the first step")] == [
+        f"{label}: the first step" for label in labels
+    ]
+    assert sum(line.startswith("first step with") for line in told) == 2 * len(labels)
     assert all(row["largest_difference"] < 1e-3 and row["processes"] == PROCESSES for row in rows)
