@@ -10,6 +10,7 @@ end: the running average of the weights, in bfloat16, with a card that says what
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import math
 import signal
@@ -41,6 +42,7 @@ from reference_model.optim import build_optimizers, set_learning_rate
 from reference_model.overflow import find_overflow
 from reference_model.presets import PRESETS
 from reference_model.training.claim import claim
+from reference_model.training.cost import check_memory
 from reference_model.training.gradients import Accumulator, Gradients
 from reference_model.training.parallel import Team, join_team, speaks
 from reference_model.training.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
@@ -148,8 +150,7 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
         shard_model(model, mesh, mixed=team.device != "cpu")
         return Trained(model, build_average(model, mesh), build_sharded_optimizers(model, preset.train))
     model = model.to(team.device)
-    averaged = Kaleido(preset.model).to(team.device).eval().requires_grad_(False)
-    averaged.load_state_dict(model.state_dict())
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
     return Trained(model, averaged, build_optimizers(model, preset.train))
 
 
@@ -286,12 +287,13 @@ def train(preset: Preset, source: Source, run: Run, report: Report = write_line,
     """Train until the budget is spent, write the checkpoint and score it; or, asked to stop, write the state. Whether
     it is done. A run that was begun in `out` goes on; one that is done is left as it is.
 
-    Raises ValueError where `out` holds another run or one that is being trained, or the processes do not divide the
-    pieces; what the source raises where views cannot be had, once the state is written; DivergedError where the loss
-    diverges, naming the layer; OSError where `out` cannot be written.
+    Raises ValueError where the device is too small (cost.check_memory), `out` holds another run or one that is being
+    trained, or the processes do not divide the pieces; what the source raises where views cannot be had, once the state
+    is written; DivergedError where the loss diverges, naming the layer; OSError where `out` cannot be written.
     """
     team = join_team(run.device)
     report = report if team.rank == 0 else lambda _: None
+    check_memory(preset, team.device, team.size)
     loop = Loop(preset, source, run, team, build_trained(preset, run, team))
     with claim(run.out) if team.rank == 0 else nullcontext():
         log = resume(loop, run, report)

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+QUICK = 1e12
+"""FLOPs of a step that no CPU is asked about: seconds on any that trains."""
+
 BEGUN = frozenset({"state.new", "model.new", "tensorboard"})
 """What a run may have left in its folder before it wrote its first state."""
 
@@ -44,6 +47,7 @@ def prepare(call: TrainCall, tell: Tell, *, source_device: str | None = None) ->
     device = choose_device(call.device)
     from reference_model.train import Run
 
+    check_cost(preset, device, tell)
     check_inputs(preset)
     check_initial(call.initial, preset)
     source = open_source(call, preset, source_device or device, tell)
@@ -216,6 +220,29 @@ def suggest_stages(preset: Preset, *, ordered: bool) -> str:
     if not ordered and any(stage.video for stage in preset.train.stages):
         return "--no-video leaves the stages of video out; --ordered says that views are frames of a video."
     return "docs/training.md says what a preset asks of scenes."
+
+
+def check_cost(preset: Preset, device: str, tell: Tell) -> None:
+    """Raises BenchError where the device is too small for what stays on it from step to step; tells where a step takes
+    a CPU a minute or more. Of a team each process looks for itself once it has its share (train.train).
+    """
+    from reference_model.training import cost
+
+    if device == "cpu" or not preset.train.sharded:
+        try:
+            cost.check_memory(preset, device, 1)
+        except ValueError as error:
+            raise BenchError(
+                "--device", str(error), expected="room for the preset", fix="`kbench doctor` lists what is here."
+            ) from error
+    counted = cost.count_cost(preset)
+    if device != "cpu" or counted.most < QUICK or "WORLD_SIZE" in os.environ:
+        return
+    rate = cost.time_products()
+    tell(
+        f"{counted}, which take at least {counted.least / rate:.0f} to {counted.most / rate:.0f} s on this CPU (its "
+        f"matrix products make {rate / 1e9:.0f} GFLOP/s); rendering and scoring come on top"
+    )
 
 
 def check_inputs(preset: Preset) -> None:

@@ -8,8 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -21,6 +23,7 @@ from reference_model.inference import load_model
 from reference_model.model import Kaleido
 from reference_model.presets import smoke
 from reference_model.train import CONSULT, Run, train
+from reference_model.training.progress import DivergedError
 from reference_model.training.resuming import read_header
 from reference_model.training.schedule import Budget
 from reference_model.training.settings import override
@@ -68,6 +71,8 @@ def train_pair(rank: int, out: Path) -> None:
         if rank == 0 and number == 0:
             shutil.copytree(out, out.parent / "stopped")
     fail_pair(rank, source, out.parent)
+    diverge_pair(rank, source, out.parent)
+    time_pair(rank, source, out.parent)
     assert bool(said) is (rank == 0)
     if rank == 0:
         assert [line["resumed"] for line in said if "resumed" in line] == [CONSULT, STEPS], said
@@ -103,6 +108,44 @@ def fail_pair(rank: int, source: WorldSource, folder: Path) -> None:
     dist.barrier()
     assert read_header(folder / "broken/state", preset_of(sharded=True), source.describe()).spent.steps == 3
     dist.destroy_process_group()
+
+
+class Darkened:
+    """A source whose images are no numbers in one step of the second process."""
+
+    def __init__(self, source: WorldSource, rank: int) -> None:
+        self.source, self.rank, self.describe = source, rank, source.describe
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        stream, rank = self.source.open(preset, stage, piece, device), self.rank
+
+        class Dark:
+            def step(self, step: int) -> StepViews:
+                views = stream.step(step)
+                return views._replace(images=views.images * torch.nan) if step == 3 and rank == 1 else views
+
+        return Dark()
+
+
+def diverge_pair(rank: int, source: WorldSource, folder: Path) -> None:
+    """Both halves end, and say of which step and of whose data; neither waits for the other."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store4'}", rank=rank, world_size=PROCESSES)
+    found = "^step 4: the loss is nan; .*; its data hold NaN or infinity"
+    with pytest.raises(DivergedError, match=found):
+        train(preset_of(sharded=True), Darkened(source, rank), Run(folder / "dark", Budget(steps=5)), lambda _: None)  # type: ignore[arg-type]
+    dist.destroy_process_group()
+
+
+def time_pair(rank: int, source: WorldSource, folder: Path) -> None:
+    """A run of minutes, by two clocks of which the second is ten times as fast: only the first one's counts."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store5'}", rank=rank, world_size=PROCESSES)
+    clock = SimpleNamespace(monotonic=lambda: (1 + 9 * rank) * time.monotonic())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("reference_model.training.progress.time", clock)
+        assert train(preset_of(sharded=True), source, Run(folder / "timed", Budget(minutes=1 / 60)), lambda _: None)
+    if rank == 0:
+        card = read_card(folder / "timed")
+        assert float(str(card["seconds"])) >= 1 and int(str(card["steps"])) % CONSULT == 0
 
 
 def launch(*arguments: str) -> subprocess.Popen[str]:
