@@ -47,7 +47,7 @@ def prepare(call: TrainCall, tell: Tell, *, source_device: str | None = None) ->
     device = choose_device(call.device)
     from reference_model.train import Run
 
-    check_cost(preset, device, tell)
+    check_room(preset, device)
     check_inputs(preset)
     check_initial(call.initial, preset)
     source = open_source(call, preset, source_device or device, tell)
@@ -61,6 +61,8 @@ def prepare(call: TrainCall, tell: Tell, *, source_device: str | None = None) ->
         initial=call.initial,
         tensorboard=call.tensorboard,
     )
+    if device == "cpu":
+        tell_cost(preset, tell)
     return Prepared(preset, source, run, resumes)
 
 
@@ -222,21 +224,28 @@ def suggest_stages(preset: Preset, *, ordered: bool) -> str:
     return "docs/training.md says what a preset asks of scenes."
 
 
-def check_cost(preset: Preset, device: str, tell: Tell) -> None:
-    """Raises BenchError where the device is too small for what stays on it from step to step; tells where a step takes
-    a CPU a minute or more. Of a team each process looks for itself once it has its share (train.train).
+def check_room(preset: Preset, device: str) -> None:
+    """Raises BenchError where the device is too small for what stays on it from step to step. Of what a team shares its
+    processes look for themselves, which know how many they are (train.train).
     """
+    from reference_model.training.cost import check_memory
+
+    if device != "cpu" and preset.train.sharded:
+        return
+    try:
+        check_memory(preset, device, 1)
+    except ValueError as error:
+        raise BenchError(
+            "--device", str(error), expected="room for the preset", fix="`kbench doctor` lists what is here."
+        ) from error
+
+
+def tell_cost(preset: Preset, tell: Tell) -> None:
+    """What a step will take this CPU at the least, where it may be minutes. Its rate is measured."""
     from reference_model.training import cost
 
-    if device == "cpu" or not preset.train.sharded:
-        try:
-            cost.check_memory(preset, device, 1)
-        except ValueError as error:
-            raise BenchError(
-                "--device", str(error), expected="room for the preset", fix="`kbench doctor` lists what is here."
-            ) from error
     counted = cost.count_cost(preset)
-    if device != "cpu" or counted.most < QUICK or "WORLD_SIZE" in os.environ:
+    if counted.most < QUICK or "WORLD_SIZE" in os.environ:  # of a team, once: by whom it was started
         return
     rate = cost.time_products()
     tell(
