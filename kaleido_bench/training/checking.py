@@ -235,9 +235,8 @@ def check_room(preset: Preset, device: str) -> None:
     try:
         check_memory(preset, device, 1)
     except ValueError as error:
-        raise BenchError(
-            "--device", str(error), expected="room for the preset", fix="`kbench doctor` lists what is here."
-        ) from error
+        found, _, expected = str(error).partition("; expected ")
+        raise BenchError("--device", found, expected=expected, fix="`kbench doctor` lists what is here.") from error
 
 
 def tell_cost(preset: Preset, tell: Tell) -> None:
