@@ -4,6 +4,7 @@ that is kbench's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,13 @@ from reference_model.worlds.photographs import Photographs
 from reference_model.worlds.render import PLAIN_RENDERER, Renderer, render_worlds
 
 HELD_OUT_SEED = 10**9  # training draws from seeds below this one
+
+Heed = Callable[[], None]
+"""Called before each batch that is predicted, equally often by all processes of a team; it may raise, to end it."""
+
+
+def heed_nothing() -> None:
+    pass
 
 
 class Batch(NamedTuple):
@@ -80,7 +88,7 @@ def predict_targets(
 
 @torch.inference_mode()
 def score_batch(
-    model: Kaleido, inputs: Inputs, batch: Batch, flow: FlowConfig, steps: tuple[int, ...]
+    model: Kaleido, inputs: Inputs, batch: Batch, flow: FlowConfig, steps: tuple[int, ...], heed: Heed = heed_nothing
 ) -> list[dict[str, float]]:
     """Mean PSNR in dB for 1, 3 and 5 references, for the nearest view and each number of steps."""
     scenes, views = batch.images.shape[:2]
@@ -93,15 +101,11 @@ def score_batch(
             "nearest": psnr(nearest_reference(batch, references)[:, last], truth).mean().item(),
         }
         for count in steps:
-            predicted = torch.cat(
-                [
-                    predict_targets(model, inputs, Batch(*(x[i : i + 16] for x in batch)), references, count, flow)[
-                        :, last
-                    ]
-                    for i in range(0, scenes, 16)
-                ]
-            )
-            row[f"steps_{count}"] = psnr(predicted, truth).mean().item()
+            predicted: list[Tensor] = []
+            for some in (Batch(*(x[i : i + 16] for x in batch)) for i in range(0, scenes, 16)):
+                heed()
+                predicted.append(predict_targets(model, inputs, some, references, count, flow)[:, last])
+            row[f"steps_{count}"] = psnr(torch.cat(predicted), truth).mean().item()
         rows.append(row)
     return rows
 
@@ -118,7 +122,8 @@ def score_held_out(
     steps: tuple[int, ...],
     photographs: Photographs | None = None,
     renderer: Renderer = PLAIN_RENDERER,
+    heed: Heed = heed_nothing,
 ) -> list[dict[str, float]]:
     """`score_batch` on held-out worlds."""
     batch = render_batch(HELD_OUT_SEED, scenes, views, size, device, photographs, renderer)
-    return score_batch(model, inputs, batch, flow, steps)
+    return score_batch(model, inputs, batch, flow, steps, heed)

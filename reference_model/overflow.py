@@ -94,6 +94,6 @@ def find_overflow(model: nn.Module, call: Callable[[], object]) -> Overflow | No
         if all(torch.isfinite(x).all() for x in given):
             found.append(Overflow(name, share, largest))
 
-    with hook_layers(model, nn.Module, look):
+    with torch.no_grad(), hook_layers(model, nn.Module, look):  # nothing is kept for a backward pass: memory is full
         call()
     return found[0] if found else None

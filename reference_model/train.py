@@ -10,6 +10,7 @@ end: the running average of the weights, in bfloat16, with a card that says what
 from __future__ import annotations
 
 import argparse
+import copy
 import dataclasses
 import math
 import signal
@@ -41,6 +42,7 @@ from reference_model.optim import build_optimizers, set_learning_rate
 from reference_model.overflow import find_overflow
 from reference_model.presets import PRESETS
 from reference_model.training.claim import claim
+from reference_model.training.cost import check_memory
 from reference_model.training.gradients import Accumulator, Gradients
 from reference_model.training.parallel import Team, join_team, speaks
 from reference_model.training.progress import DivergedError, Log, Report, Spent, Step, write_line, write_to_tensorboard
@@ -148,8 +150,7 @@ def build_trained(preset: Preset, run: Run, team: Team) -> Trained:
         shard_model(model, mesh, mixed=team.device != "cpu")
         return Trained(model, build_average(model, mesh), build_sharded_optimizers(model, preset.train))
     model = model.to(team.device)
-    averaged = Kaleido(preset.model).to(team.device).eval().requires_grad_(False)
-    averaged.load_state_dict(model.state_dict())
+    averaged = copy.deepcopy(model).eval().requires_grad_(False)
     return Trained(model, averaged, build_optimizers(model, preset.train))
 
 
@@ -211,7 +212,7 @@ class Loop:
     def wait(self) -> None:
         """For the device."""
         if self.team.device != "cpu":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(self.team.device)
 
     def fetch(self, step: int, progress: float) -> list[StepViews]:
         """The views of this process' pieces of a step. Nothing of the run changes: where they cannot be had, the state
@@ -264,7 +265,7 @@ class Loop:
 
 
 class Stopping(Protocol):
-    """Whether someone has asked the run to end. Heeded at a step's end."""
+    """Whether someone has asked the run to end. Heeded at a step's end, and between batches that are scored."""
 
     @property
     def asked(self) -> bool: ...
@@ -283,25 +284,27 @@ class Stop:
 
 
 def train(preset: Preset, source: Source, run: Run, report: Report = write_line, stop: Stopping | None = None) -> bool:
-    """Train until the budget is spent, and write the checkpoint; or, asked to stop, write the state. Whether it is
-    done. A run that was begun in `out` goes on; one that is done is left as it is.
+    """Train until the budget is spent, write the checkpoint and score it; or, asked to stop, write the state. Whether
+    it is done. A run that was begun in `out` goes on; one that is done is left as it is.
 
-    Raises ValueError where `out` holds another run or one that is being trained, or the processes do not divide the
-    pieces; what the source raises where views cannot be had, once the state is written; DivergedError where the loss
-    diverges, naming the layer; OSError where `out` cannot be written.
+    Raises ValueError where the device is too small (cost.check_memory), `out` holds another run or one that is being
+    trained, or the processes do not divide the pieces; what the source raises where views cannot be had, once the state
+    is written; DivergedError where the loss diverges, naming the layer; OSError where `out` cannot be written.
     """
     team = join_team(run.device)
     report = report if team.rank == 0 else lambda _: None
+    check_memory(preset, team.device, team.size)
     loop = Loop(preset, source, run, team, build_trained(preset, run, team))
     with claim(run.out) if team.rank == 0 else nullcontext():
         log = resume(loop, run, report)
-        asked = go_on(loop, run, log, stop)
-        if not asked:
-            finish(loop, run, log.now, log.report)
-        else:
-            report({"stopped": log.spent.steps, "state": str(run.out), "next": "the same command goes on from here"})
+        then = "goes on from here"
+        done = not go_on(loop, run, log, stop)
+        if done:
+            done, then = finish(loop, run, log.now, log.report, stop), "scores the weights"
+        if not done:
+            report({"stopped": log.spent.steps, "state": str(run.out), "next": f"the same command {then}"})
     team.leave()
-    return not asked
+    return done
 
 
 def resume(loop: Loop, run: Run, report: Report) -> Log:
@@ -412,16 +415,30 @@ def describe_run(loop: Loop, run: Run, spent: Spent) -> dict[str, object]:
     }
 
 
-def finish(loop: Loop, run: Run, spent: Spent, report: Report) -> None:
+class StoppedError(Exception):
+    """Someone has asked the run to end while its weights were being scored."""
+
+
+def finish(loop: Loop, run: Run, spent: Spent, report: Report, stop: Stopping | None) -> bool:
     """Score the weights and add the scores to their card; write them where a run was killed before it could. Nothing
-    is done twice. All processes together, as the first one finds the folder: of a sharded average none can score alone.
+    is done twice. Whether it is done; else someone has asked to stop, and the weights lie there without scores.
+
+    All processes together, as the first one finds the folder: of a sharded average none can score alone.
     """
+
+    def heed() -> None:
+        if loop.team.follow(float(stop is not None and stop.asked))[0]:
+            raise StoppedError
+
     found = find_finished(run.out, spent) if loop.team.rank == 0 else (False, False)
     written, scored = (bool(said) for said in loop.team.follow(*found))
     if not written:
         save_weights(loop, run, spent)
     if not scored:
-        scores = loop.source.score(loop.trained.averaged, loop.inputs, loop.preset, loop.team.device)
+        try:
+            scores = loop.source.score(loop.trained.averaged, loop.inputs, loop.preset, loop.team.device, heed)
+        except StoppedError:
+            return False
         for row in scores:
             report({key: round(value, 2) for key, value in row.items()})
         if loop.team.rank == 0:
@@ -429,6 +446,7 @@ def finish(loop: Loop, run: Run, spent: Spent, report: Report) -> None:
     if loop.team.rank == 0:
         clear_leftovers(run.out)
     report({"done": spent.steps, "weights": str(run.out)})
+    return True
 
 
 def find_finished(out: Path, spent: Spent) -> tuple[bool, bool]:

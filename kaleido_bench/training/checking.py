@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+QUICK = 1e12
+"""FLOPs of a step that no CPU is asked about: seconds on any that trains."""
+
 BEGUN = frozenset({"state.new", "model.new", "tensorboard"})
 """What a run may have left in its folder before it wrote its first state."""
 
@@ -44,6 +47,7 @@ def prepare(call: TrainCall, tell: Tell, *, source_device: str | None = None) ->
     device = choose_device(call.device)
     from reference_model.train import Run
 
+    check_room(preset, device)
     check_inputs(preset)
     check_initial(call.initial, preset)
     source = open_source(call, preset, source_device or device, tell)
@@ -57,6 +61,8 @@ def prepare(call: TrainCall, tell: Tell, *, source_device: str | None = None) ->
         initial=call.initial,
         tensorboard=call.tensorboard,
     )
+    if device == "cpu":
+        tell_cost(preset, tell)
     return Prepared(preset, source, run, resumes)
 
 
@@ -216,6 +222,35 @@ def suggest_stages(preset: Preset, *, ordered: bool) -> str:
     if not ordered and any(stage.video for stage in preset.train.stages):
         return "--no-video leaves the stages of video out; --ordered says that views are frames of a video."
     return "docs/training.md says what a preset asks of scenes."
+
+
+def check_room(preset: Preset, device: str) -> None:
+    """Raises BenchError where the device is too small for what stays on it from step to step. Of what a team shares its
+    processes look for themselves, which know how many they are (train.train).
+    """
+    from reference_model.training.cost import check_memory
+
+    if device != "cpu" and preset.train.sharded:
+        return
+    try:
+        check_memory(preset, device, 1)
+    except ValueError as error:
+        found, _, expected = str(error).partition("; expected ")
+        raise BenchError("--device", found, expected=expected, fix="`kbench doctor` lists what is here.") from error
+
+
+def tell_cost(preset: Preset, tell: Tell) -> None:
+    """What a step will take this CPU at the least, where it may be minutes. Its rate is measured."""
+    from reference_model.training import cost
+
+    counted = cost.count_cost(preset)
+    if counted.most < QUICK or "WORLD_SIZE" in os.environ:  # of a team, once: by whom it was started
+        return
+    rate = cost.time_products()
+    tell(
+        f"{counted}, which take at least {counted.least / rate:.0f} to {counted.most / rate:.0f} s on this CPU (its "
+        f"matrix products make {rate / 1e9:.0f} GFLOP/s); rendering and scoring come on top"
+    )
 
 
 def check_inputs(preset: Preset) -> None:

@@ -21,7 +21,16 @@ import torch
 
 from reference_model.ablations import Ablation
 from reference_model.config import Preset, Stage, without_idle
-from reference_model.held_out import HELD_OUT_SEED, Batch, nearest_reference, predict_targets, psnr, render_batch
+from reference_model.held_out import (
+    HELD_OUT_SEED,
+    Batch,
+    Heed,
+    heed_nothing,
+    nearest_reference,
+    predict_targets,
+    psnr,
+    render_batch,
+)
 from reference_model.inference import LoadedModel, load_model
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido, count_parameters
@@ -168,7 +177,9 @@ class Unscored:
     def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
         return self.worlds.open(preset, stage, piece, device)
 
-    def score(self, model: Kaleido, inputs: Inputs, preset: Preset, device: str) -> list[dict[str, float]]:
+    def score(
+        self, model: Kaleido, inputs: Inputs, preset: Preset, device: str, heed: Heed = heed_nothing
+    ) -> list[dict[str, float]]:
         return []
 
 

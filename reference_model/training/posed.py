@@ -27,7 +27,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from reference_model.config import Preset, check_choice
-from reference_model.held_out import HELD_OUT_SEED, Batch, score_batch
+from reference_model.held_out import HELD_OUT_SEED, Batch, Heed, heed_nothing, score_batch
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido
 from reference_model.positions import NORMALISATIONS, normalise_poses
@@ -158,7 +158,9 @@ class PosedSource:
     def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
         return PosedStream(self, preset, stage, piece, device)
 
-    def score(self, model: Kaleido, inputs: Inputs, preset: Preset, device: str) -> list[dict[str, float]]:
+    def score(
+        self, model: Kaleido, inputs: Inputs, preset: Preset, device: str, heed: Heed = heed_nothing
+    ) -> list[dict[str, float]]:
         """Mean PSNR in dB on the scenes held out, beside the nearest view; nothing where none is."""
         ask = Ask.to_score(preset)
         scenes = [int(scene) for scene in self.held_out if ask.refuses(self.read_scene(int(scene))) is None]
@@ -167,7 +169,7 @@ class PosedSource:
         count = max(4 if device == "cpu" else 64, len(scenes))
         plan = self.plan(ask, [scenes[i % len(scenes)] for i in range(count)], (HELD_OUT_SEED,), preset)
         views = self.build(ask, plan, self.load(ask, plan), device)
-        return score_batch(model, inputs, Batch(*views[:3]), preset.flow, steps=(1, 4, 16))
+        return score_batch(model, inputs, Batch(*views[:3]), preset.flow, (1, 4, 16), heed)
 
     def check(self, preset: Preset) -> None:
         """Raises ValueError where no scene can serve a stage of the preset. Reads scenes until one can."""

@@ -178,6 +178,7 @@ class ShardedGradients:
         norms = squares.sqrt()
         total = norms.norm()
         torch._foreach_mul_(parts, (limit / (total + 1e-6)).clamp(max=1.0))
+        wrong = ~total.isfinite()
         for part in parts:
-            part.masked_fill_(~total.isfinite(), 0.0)
+            part.masked_fill_(wrong, 0.0)
         return norms

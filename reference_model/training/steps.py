@@ -16,7 +16,7 @@ from torch import Tensor
 
 from reference_model.config import Preset
 from reference_model.flow import sample_noise_levels
-from reference_model.held_out import HELD_OUT_SEED, score_held_out
+from reference_model.held_out import HELD_OUT_SEED, Heed, heed_nothing, score_held_out
 from reference_model.inputs import Inputs
 from reference_model.kernels.rendering import choose_renderer
 from reference_model.model import Kaleido
@@ -58,7 +58,9 @@ class Source(Protocol):
 
     def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream: ...
 
-    def score(self, model: Kaleido, inputs: Inputs, preset: Preset, device: str) -> list[dict[str, float]]:
+    def score(
+        self, model: Kaleido, inputs: Inputs, preset: Preset, device: str, heed: Heed = heed_nothing
+    ) -> list[dict[str, float]]:
         """Rows of numbers on views that no run sees; none where there are no such views."""
         ...
 
@@ -158,7 +160,9 @@ class WorldSource:
     def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
         return WorldStream(preset, stage, piece, device, self.painting)
 
-    def score(self, model: Kaleido, inputs: Inputs, preset: Preset, device: str) -> list[dict[str, float]]:
+    def score(
+        self, model: Kaleido, inputs: Inputs, preset: Preset, device: str, heed: Heed = heed_nothing
+    ) -> list[dict[str, float]]:
         return score_held_out(
             model,
             inputs,
@@ -170,6 +174,7 @@ class WorldSource:
             steps=(1, 4, 16),
             photographs=self.painting.photographs,
             renderer=self.painting.renderer,
+            heed=heed,
         )
 
 

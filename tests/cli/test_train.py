@@ -213,10 +213,25 @@ def test_weights_say_what_they_were_trained_on(kbench: Kbench, tmp_path: Path, c
     assert table.code == 0 and note in table.out
 
 
+def test_a_model_that_no_machine_of_this_size_trains_is_one_line(
+    kbench: Kbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is built or any codec is looked for, whether or not steps are to be made."""
+    monkeypatch.setattr("reference_model.training.cost.find_memory", lambda device: 16 * 2**30)
+    for option in ([], ["--dry-run"]):
+        ended = kbench("train", "large", "--steps", 1, "--out", tmp_path / "run", "--device", "cpu", *option)
+        assert ended.code == 2 and ended.err.count("\n") == 1, ended.err
+        assert "3,106,332,800 parameters on cpu: " in ended.err and "46.5 GiB, of which there are 16.0" in ended.err
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_dry_run_prints_a_preset_that_can_be_trained(kbench: Kbench, tmp_path: Path) -> None:
     words = ("--steps", 5, "--out", tmp_path / "run", "--device", "cpu")
     ended = kbench("train", "tiny", *words, "--set", "train.view_rule=orbit", "--dry-run")
     assert ended.code == 0 and "5 steps on cpu, in " in ended.err and "begins anew" in ended.err
+    assert re.search(
+        r"7,853,760 parameters, 0\.12 GiB .* FLOPs a step, which take at least \d+ to \d+ s on this", ended.err
+    )
     assert from_json(ended.out).train.view_rule == "orbit" and not (tmp_path / "run").exists()
     (tmp_path / "mine.json").write_text(ended.out)
     assert kbench("train", tmp_path / "mine.json", *words, "--dry-run").out == ended.out

@@ -8,19 +8,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 
-from reference_model.checkpoint import read_shards
+from reference_model.checkpoint import read_card, read_shards
 from reference_model.config import Preset
 from reference_model.inference import load_model
 from reference_model.model import Kaleido
 from reference_model.presets import smoke
 from reference_model.train import CONSULT, Run, train
+from reference_model.training.progress import DivergedError
 from reference_model.training.resuming import read_header
 from reference_model.training.schedule import Budget
 from reference_model.training.settings import override
@@ -44,22 +47,37 @@ class AtOnce:
     asked = True
 
 
+class InScoring:
+    """Asks a run to stop while its weights are scored. Only the first process is asked, as by `kbench train`."""
+
+    def __init__(self, out: Path, rank: int) -> None:
+        self.out, self.rank = out, rank
+
+    @property
+    def asked(self) -> bool:
+        return self.rank == 0 and (self.out / "card.json").is_file() and read_card(self.out)["steps"] == STEPS
+
+
 def train_pair(rank: int, out: Path) -> None:
-    """One of two processes that hold half of the model each: a run, stopped and begun again."""
+    """One of two processes that hold half of the model each: a run, stopped and begun again, twice."""
     torch.set_num_threads(1)
     source, said = WorldSource(None, "cpu"), []
-    for number, stop in enumerate((AtOnce(), None)):
+    for number, stop in enumerate((AtOnce(), InScoring(out, rank), None)):
         store = f"file://{out.parent / f'store{number}'}"
         dist.init_process_group("gloo", init_method=store, rank=rank, world_size=PROCESSES)
         os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
         done = train(preset_of(sharded=True), source, whole_run(out), said.append, stop)
         assert done is (stop is None)
-        if rank == 0 and not done:
+        if rank == 0 and number == 0:
             shutil.copytree(out, out.parent / "stopped")
     fail_pair(rank, source, out.parent)
+    diverge_pair(rank, source, out.parent)
+    time_pair(rank, source, out.parent)
     assert bool(said) is (rank == 0)
     if rank == 0:
-        assert {"resumed": CONSULT} in said, said
+        assert [line["resumed"] for line in said if "resumed" in line] == [CONSULT, STEPS], said
+        assert [line["stopped"] for line in said if "stopped" in line] == [CONSULT, STEPS], said
+        assert "held_out_psnr" in read_card(out)
 
 
 class Failing:
@@ -82,7 +100,7 @@ class Failing:
 
 def fail_pair(rank: int, source: WorldSource, folder: Path) -> None:
     """Both halves end with what one of them says, and the state of the last step is written by both."""
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'store2'}", rank=rank, world_size=PROCESSES)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store3'}", rank=rank, world_size=PROCESSES)
     kind = FileNotFoundError if rank == 1 else ValueError
     run = Run(folder / "broken", Budget(steps=STEPS))
     with pytest.raises(kind, match=r"^0002\.png is gone$"):
@@ -90,6 +108,44 @@ def fail_pair(rank: int, source: WorldSource, folder: Path) -> None:
     dist.barrier()
     assert read_header(folder / "broken/state", preset_of(sharded=True), source.describe()).spent.steps == 3
     dist.destroy_process_group()
+
+
+class Darkened:
+    """A source whose images are no numbers in one step of the second process."""
+
+    def __init__(self, source: WorldSource, rank: int) -> None:
+        self.source, self.rank, self.describe = source, rank, source.describe
+
+    def open(self, preset: Preset, stage: int, piece: int, device: str) -> Stream:
+        stream, rank = self.source.open(preset, stage, piece, device), self.rank
+
+        class Dark:
+            def step(self, step: int) -> StepViews:
+                views = stream.step(step)
+                return views._replace(images=views.images * torch.nan) if step == 3 and rank == 1 else views
+
+        return Dark()
+
+
+def diverge_pair(rank: int, source: WorldSource, folder: Path) -> None:
+    """Both halves end, and say of which step and of whose data; neither waits for the other."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store4'}", rank=rank, world_size=PROCESSES)
+    found = "^step 4: the loss is nan; .*; its data hold NaN or infinity"
+    with pytest.raises(DivergedError, match=found):
+        train(preset_of(sharded=True), Darkened(source, rank), Run(folder / "dark", Budget(steps=5)), lambda _: None)  # type: ignore[arg-type]
+    dist.destroy_process_group()
+
+
+def time_pair(rank: int, source: WorldSource, folder: Path) -> None:
+    """A run of minutes, by two clocks of which the second is ten times as fast: only the first one's counts."""
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'store5'}", rank=rank, world_size=PROCESSES)
+    clock = SimpleNamespace(monotonic=lambda: (1 + 9 * rank) * time.monotonic())
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("reference_model.training.progress.time", clock)
+        assert train(preset_of(sharded=True), source, Run(folder / "timed", Budget(minutes=1 / 60)), lambda _: None)
+    if rank == 0:
+        card = read_card(folder / "timed")
+        assert float(str(card["seconds"])) >= 1 and int(str(card["steps"])) % CONSULT == 0
 
 
 def launch(*arguments: str) -> subprocess.Popen[str]:
@@ -205,9 +261,16 @@ def test_the_benchmark_of_several_gpus_reports_and_compares(tmp_path: Path) -> N
     """At toy size: its times mean nothing here; that replicas and shares lose alike does."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(PROCESSES)]
     command += [str(ROOT / "benchmarks" / "parallel.py"), "shares", "--device", "cpu", "--steps", "2"]
+    command += ["--eager", "--counts", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=tmp_path, env=environment, text=True, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [row["row"] for row in rows] == ["replicas", "shares", "recomputed"]
+    labels = ["replicas", "shares", "recomputed"]
+    assert [row["row"] for row in rows] == labels
+    told = [line.split("s  ", 1)[1] for line in done.stderr.splitlines() if " s  " in line]  # of one process
+    assert [line for line in told if line.endswith("the first step")] == [
+        f"{label}: the first step" for label in labels
+    ]
+    assert sum(line.startswith("first step with") for line in told) == 2 * len(labels)
     assert all(row["largest_difference"] < 1e-3 and row["processes"] == PROCESSES for row in rows)

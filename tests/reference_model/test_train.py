@@ -11,7 +11,7 @@ import torch
 from reference_model.checkpoint import hash_checkpoint, load_checkpoint, read_card, read_shards, write_card
 from reference_model.config import Preset
 from reference_model.flops import forward_flops
-from reference_model.held_out import HELD_OUT_SEED, render_batch
+from reference_model.held_out import HELD_OUT_SEED, Heed, heed_nothing, render_batch
 from reference_model.inference import load_model, render_views
 from reference_model.inputs import Inputs
 from reference_model.model import Kaleido
@@ -59,8 +59,35 @@ class Opened:
         self.noted.append((stage, piece))
         return self.source.open(preset, stage, piece, device)
 
-    def score(self, model: Kaleido, inputs: Inputs, preset: Preset, device: str) -> list[dict[str, float]]:
+    def score(
+        self, model: Kaleido, inputs: Inputs, preset: Preset, device: str, heed: Heed = heed_nothing
+    ) -> list[dict[str, float]]:
         return []
+
+
+class AskedInScoring:
+    """Asks a run to stop once the weights of so many steps are written, which are then being scored."""
+
+    def __init__(self, out: Path, steps: int) -> None:
+        self.out, self.steps = out, steps
+
+    @property
+    def asked(self) -> bool:
+        return (self.out / "card.json").is_file() and read_card(self.out)["steps"] == self.steps
+
+
+def test_one_signal_ends_the_scoring_of_a_finished_run(tmp_path: Path, worlds: WorldSource) -> None:
+    """Its weights are written; the same command scores them, and trains no step for it."""
+    said: list[dict[str, object]] = []
+    run = Run(tmp_path, Budget(steps=4))
+    assert not train(smoke(), worlds, run, said.append, AskedInScoring(tmp_path, 4))
+    assert said[-1] == {"stopped": 4, "state": str(tmp_path), "next": "the same command scores the weights"}
+    weights = hash_checkpoint(tmp_path)
+    assert "held_out_psnr" not in read_card(tmp_path)
+    assert train(smoke(), worlds, run, said.append)
+    assert hash_checkpoint(tmp_path) == weights and said[-1]["done"] == 4
+    assert [row["references"] for row in said if "nearest" in row] == [1, 3]  # of the second call alone
+    assert len(read_card(tmp_path)["held_out_psnr"]) == 2  # type: ignore[arg-type]
 
 
 def test_the_streams_of_a_stage_are_opened_once(tmp_path: Path, worlds: WorldSource) -> None:
