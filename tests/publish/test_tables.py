@@ -256,3 +256,8 @@ def test_needs_no_torch() -> None:
     code = "import sys, kaleido_bench.publish.text, kaleido_bench.publish.formats; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_title_of_two_lines_breaks_no_markdown(result: Callable[..., Result]) -> None:
+    table = build_table([result("a", {"psnr": (20.0,)}, labels=("1",), title="One | two\n# three")])
+    assert render_markdown(table).startswith("**One \\| two # three**\n\nprotocol ")
