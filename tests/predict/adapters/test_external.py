@@ -199,6 +199,21 @@ def test_an_interrupt_ends_a_program_at_work_in_a_worker(tmp_path: Path) -> None
     assert process.returncode == 130
 
 
+def test_an_interrupt_of_kbench_alone_leaves_no_program_behind(tmp_path: Path) -> None:
+    """`kill -INT` reaches one process, and a program that hangs does not see that nobody asks any more."""
+    path = write_method(tmp_path, "import os, time\nopen('pid', 'a').write(f'{os.getpid()}\\n')\ntime.sleep(60)")
+    words = ("run", "quickstart", "--model", f"external@{path}", "--out", tmp_path / "runs", "--workers", 2)
+    process = start_kbench(*words)
+    pid = tmp_path / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text().count("\n") == 2, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    for number in map(int, pid.read_text().split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
+
+
 def wait_until(there: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:
     end = time.monotonic() + seconds
     while not there():
