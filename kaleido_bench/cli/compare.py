@@ -46,6 +46,7 @@ def compare(
     Views are paired; a scene counts once, however many views it has; the interval is Student's t over the scenes'
     differences. A result file has scenes and no views. Ends with 0 whatever the verdict.
     """
+    from kaleido_bench.cli.tables import output_width
     from kaleido_bench.publish import comparison_formats
     from kaleido_bench.publish.comparison import Asked, build_comparison
     from kaleido_bench.score.comparing.sides import check_sides, load_side
@@ -53,9 +54,11 @@ def compare(
     sides = load_side(first, convention), load_side(second, convention)
     shared = check_sides(*sides, common=common)
     asked = Asked(level=level, common=common, by_scene=by_scene, views=views)
-    render = {
-        ComparisonFormat.TEXT: comparison_formats.render_text,
-        ComparisonFormat.MARKDOWN: comparison_formats.render_markdown,
-        ComparisonFormat.JSON: comparison_formats.render_json,
-    }[ComparisonFormat.JSON if json else form]
-    typer.echo(render(build_comparison(*sides, shared, asked)).rstrip("\n"))
+    found = build_comparison(*sides, shared, asked)
+    if json or form is ComparisonFormat.JSON:
+        text = comparison_formats.render_json(found)
+    elif form is ComparisonFormat.MARKDOWN:
+        text = comparison_formats.render_markdown(found)
+    else:
+        text = comparison_formats.render_text(found, output_width())
+    typer.echo(text.rstrip("\n"))

@@ -87,5 +87,10 @@ def ends_cleanly(command: Callable[..., None]) -> Callable[..., None]:
             # The reader of our output has gone (`kbench list | head`): leave, and keep Python from complaining at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except OSError as error:
+            if error.filename is None:
+                raise  # of no file that a person could see to
+            print_error(IncompleteError(f"{error.filename}: {error.strerror}. See that it can be read and written."))
+            raise typer.Exit(EXIT_INCOMPLETE) from error
 
     return wrapped

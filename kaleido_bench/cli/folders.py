@@ -30,6 +30,13 @@ def find_all_results(folders: Sequence[Path]) -> list[Path]:
     )
 
 
+def check_folder(folder: Path, option: str) -> None:
+    """Refuse a folder to write to that is a file, or lies in one. Raises BenchError naming the option."""
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir():
+        raise BenchError(option, f"{there} is a file", expected="a folder, there or not", fix="Name another.")
+
+
 def _find_all(folders: Sequence[Path], find: Callable[[Path], list[Path]], lack: str, expected: str) -> list[Path]:
     found: dict[Path, Path] = {}  # by where they really are: one run may be spelt in two ways
     for folder in folders:

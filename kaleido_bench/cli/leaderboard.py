@@ -16,6 +16,7 @@ from kaleido_bench.errors import BenchError, IncompleteError
 if TYPE_CHECKING:
     from kaleido_bench.publish.adding import Added
     from kaleido_bench.publish.boards import Boards
+    from kaleido_bench.score.results.records import Result
 
 DEFAULT = Path("leaderboards")
 """The folder of all results, where a call names no other."""
@@ -49,16 +50,18 @@ def add(run: RunFolders, to: Into = DEFAULT, json: Json = False, completed: Comp
     Each result is made again from its rows first, and becomes DIR/<protocol>/results/<model>.json, whole or not at all.
     One that is there of the same model is replaced, and what changed is said.
     """
-    from kaleido_bench.cli.folders import find_all_runs
+    from kaleido_bench.cli.folders import check_folder, find_all_runs
     from kaleido_bench.cli.pairs import Failure, finish, go_on
     from kaleido_bench.predictions import open_run
     from kaleido_bench.publish.adding import add_result
     from kaleido_bench.publish.boards import Shelf
     from kaleido_bench.score.results.checking import load_checked_result
 
+    check_folder(to, "--to")
     shelf = Shelf(completed)
     failures: list[Failure] = []
     added: list[Added] = []
+    taken: dict[tuple[str, str], tuple[Path, Result]] = {}
     for folder in find_all_runs(run):
         with go_on(str(folder), failures):
             opened = open_run(folder)
@@ -66,12 +69,26 @@ def add(run: RunFolders, to: Into = DEFAULT, json: Json = False, completed: Comp
             if not opened.result.is_file():
                 raise IncompleteError(f"{folder}: no result yet. Make it with `kbench run` or `kbench score`.")
             result = load_checked_result(opened, opened.record.convention)
+            _refuse_second(result, folder, taken)
             added.append(add_result(to, result, loaded, str(folder)))
             if not json:
                 _print_added(added[-1])
     if json:
         print_json([_describe_added(each) for each in added])
     finish(failures, len(added))
+
+
+def _refuse_second(result: Result, folder: Path, taken: dict[tuple[str, str], tuple[Path, Result]]) -> None:
+    """Of two runs of one label the later would silently take the place of the one before, unless they say the same."""
+    label = result.protocol.name, result.model.model
+    first, same = taken.setdefault(label, (folder, result))
+    if same != result:
+        raise BenchError(
+            folder,
+            f"another result of {result.model.model} than that of {first}",
+            expected="one run of each label in a call",
+            fix="Name the one that is to be kept, or run the other under another name.",
+        )
 
 
 def _print_added(added: Added) -> None:
@@ -101,11 +118,7 @@ def check(folder: Folder = DEFAULT, json: Json = False, completed: CompletedFold
     numbers that their metric can have, and nothing said of training data that another result contradicts.
     """
     read = _read(folder, completed)
-    if json:
-        print_json(
-            {"protocols": len(read.boards), "results": read.files, "faults": [each._asdict() for each in read.faults]}
-        )
-    _finish_check(read, printed=json)
+    _finish_check(read, json=json)
 
 
 def _read(folder: Path, completed: Path | None) -> Boards:
@@ -120,10 +133,14 @@ def _read(folder: Path, completed: Path | None) -> Boards:
     return read
 
 
-def _finish_check(read: Boards, *, printed: bool) -> None:
+def _finish_check(read: Boards, *, json: bool) -> None:
     from kaleido_bench.publish.words import count
 
-    if not printed:
+    if json:
+        print_json(
+            {"protocols": len(read.boards), "results": read.files, "faults": [each._asdict() for each in read.faults]}
+        )
+    else:
         for fault in read.faults:
             typer.echo(str(fault))
     faults = count(len(read.faults), "fault")
@@ -144,12 +161,14 @@ def build(
     A protocol has a page where there are results or published numbers of it. The same results give the same bytes.
     Pages need no server and no network. Files that an earlier build made and this one does not are removed.
     """
+    from kaleido_bench.cli.folders import check_folder
     from kaleido_bench.publish.reported import load_external, load_reported
     from kaleido_bench.publish.site import build_site, load_subjects, write_site
 
+    check_folder(out or folder, "--out" if out else "DIR")
     read = _read(folder, completed)
     if read.faults:
-        _finish_check(read, printed=False)
+        _finish_check(read, json=json)
     reported = folder / "reported"
     tables = reported if reported.is_dir() else None
     subjects = load_subjects(read.boards, load_reported(tables), load_external(tables))

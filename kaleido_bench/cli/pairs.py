@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from kaleido_bench.cli.console import say, show_progress
 from kaleido_bench.cli.failures import EXIT_INCOMPLETE, exit_code, print_error
+from kaleido_bench.cli.folders import check_folder
 from kaleido_bench.data.readers import resolve_root
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.items import Deviations, select_items
@@ -87,17 +88,10 @@ def build_call(
             expected="the folder of the data sets",
             fix="Correct it or KBENCH_DATA.",
         )
-    _check_out(out)
+    check_folder(out, "--out")
     names = tuple(dict.fromkeys(resolve_model(name) for name in models))
     unique = tuple(dict.fromkeys(protocols))
     return Call(unique, names, args, data_dir, out, check_device(device), workers, deviations)
-
-
-def _check_out(out: Path) -> None:
-    """Refuse a folder of runs that lies in a file."""
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not there.is_dir():
-        raise BenchError("--out", f"{there} is a file", expected="a folder, there or not", fix="Name another.")
 
 
 def for_each_pair(call: Call, work: Callable[[Pair], Result]) -> tuple[list[Result], list[Failure]]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from kaleido_bench.cli.labels import tell_apart
 from kaleido_bench.cli.options import ConventionNames, Data, Device, Json, RunFolders, parse_conventions
 from kaleido_bench.cli.tables import Format, print_table
 
@@ -46,5 +47,6 @@ def score(
     outcomes = [outcome for outcome in scored if outcome is not None]
     report_scores(outcomes)
     if outcomes:
-        print_table([outcome.result for outcome in outcomes], Format.JSON if json else Format.TEXT)
+        results = tell_apart([each.result for each in outcomes], [each.run.path for each in outcomes])
+        print_table(results, Format.JSON if json else Format.TEXT)
     finish(failures, sum(outcome.result.complete for outcome in outcomes))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from kaleido_bench.cli.labels import relabel, tell_apart
 from kaleido_bench.cli.options import CompletedFolder, ConventionName, Json
 from kaleido_bench.cli.tables import Format, print_table
 from kaleido_bench.errors import BenchError, IncompleteError
@@ -15,6 +16,7 @@ from kaleido_bench.errors import BenchError, IncompleteError
 if TYPE_CHECKING:
     from kaleido_bench.predictions import Run
     from kaleido_bench.publish.boards import Shelf
+    from kaleido_bench.score.results.efficiency import Efficiency
     from kaleido_bench.score.results.records import Result
 
 Sources = Annotated[
@@ -23,6 +25,14 @@ Sources = Annotated[
         metavar="RUN", help="Run folders, folders of runs, or stored results (leaderboards/<protocol>, one file)."
     ),
 ]
+
+
+class _Found(NamedTuple):
+    """A result, where it is from, and what predicting took where that was asked for."""
+
+    path: Path
+    result: Result
+    efficiency: Efficiency | None = None
 
 
 def table(
@@ -49,26 +59,27 @@ def table(
     from kaleido_bench.conventions import load_convention
     from kaleido_bench.predictions import open_run
     from kaleido_bench.publish.boards import Shelf
-    from kaleido_bench.score.results.efficiency import Efficiency, load_run_efficiency
+    from kaleido_bench.score.results.efficiency import load_run_efficiency
 
     if convention is not None:
         load_convention(convention, where="--convention")
     failures: list[Failure] = []
-    results: list[Result] = []
-    stored: list[Result] = []
-    efficiencies: list[Efficiency] = []
+    made: list[_Found] = []
+    stored: list[_Found] = []
     shelf: Shelf | None = None
     for path in find_all_results(run):
         with go_on(str(path), failures):
             if path.is_file():
                 shelf = shelf or Shelf(completed)
-                stored.append(_load_stored(path, shelf, convention))
+                stored.append(_Found(path, _load_stored(path, shelf, convention)))
                 continue
             opened = open_run(path)
-            results.append(_load_made(opened, convention))
-            efficiencies += [load_run_efficiency(opened)] if efficiency else []
-            check_predicted(opened, results[-1])
-    results = join_stored(results, stored)
+            result = _load_made(opened, convention)
+            made.append(_Found(path, result, load_run_efficiency(opened) if efficiency else None))
+            check_predicted(opened, result)
+    found = join_stored(made, stored)
+    results = [each.result for each in found]
+    efficiencies = [each.efficiency for each in found if each.efficiency is not None]
     if results:
         print_table(results, Format.JSON if json else form, samples=samples, efficiencies=efficiencies)
     finish(failures, sum(result.complete for result in results))
@@ -105,17 +116,37 @@ def _load_stored(path: Path, shelf: Shelf, convention: str | None) -> Result:
     return result
 
 
-def join_stored(results: Sequence[Result], stored: Sequence[Result]) -> list[Result]:
-    """Stored results before those of runs. Of two that are the same one is kept; two that are not, under one label, are
-    told apart.
+def join_stored(made: Sequence[_Found], stored: Sequence[_Found]) -> list[_Found]:
+    """Stored results before those of runs. Of a stored one and another that are the same one is kept; of those that are
+    not, under one label, each has a label of its own.
     """
-    kept: list[Result] = []
-    labels = {(each.protocol.hash, each.convention.hash, each.model.model) for each in results}
+    known = [each.result for each in made]
+    labels = {_label(each) for each in made}
+    kept: list[_Found] = []
     for each in stored:
-        if each in results:
-            continue
-        if (each.protocol.hash, each.convention.hash, each.model.model) in labels:
-            model = each.model.model_copy(update={"model": f"{each.model.model} (stored)"})
-            each = each.model_copy(update={"model": model})
-        kept.append(each)
-    return [*kept, *results]
+        if each.result not in known:
+            kept.append(each)
+            known.append(each.result)
+    kept = [
+        each._replace(result=relabel(each.result, f"{each.result.model.model} (stored)"))
+        if _label(each) in labels
+        else each
+        for each in kept
+    ]
+    return [*_tell_apart(kept), *_tell_apart(made)]
+
+
+def _label(found: _Found) -> tuple[str, str, str]:
+    result = found.result
+    return result.protocol.hash, result.convention.hash, result.model.model
+
+
+def _tell_apart(found: Sequence[_Found]) -> list[_Found]:
+    results = tell_apart([each.result for each in found], [each.path for each in found])
+    return [
+        each._replace(
+            result=result,
+            efficiency=each.efficiency and each.efficiency.model_copy(update={"model": result.model.model}),
+        )
+        for each, result in zip(found, results, strict=True)
+    ]

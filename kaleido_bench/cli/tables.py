@@ -66,5 +66,9 @@ def _print_text(table: Table) -> None:
 
         text.print_table(table, Console())
     else:
-        width = shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns
-        typer.echo(text.render_text(table, width).rstrip("\n"))
+        typer.echo(text.render_text(table, output_width()).rstrip("\n"))
+
+
+def output_width() -> int:
+    """Columns of the terminal, or what COLUMNS says."""
+    return shutil.get_terminal_size((DEFAULT_WIDTH, 0)).columns

@@ -45,7 +45,8 @@ def add_result(root: Path, result: Result, loaded: LoadedProtocol, where: str) -
 
     Raises:
         IncompleteError: it is not over the whole protocol, lacks a metric, or lacks one that the result there has.
-        BenchError: it is of another protocol or convention, or a file in its place cannot be read.
+        BenchError: it is of another protocol or convention, its label is another method's there, or a file in its place
+            cannot be read.
     """
     _refuse_unfinished(result, loaded, where)
     for fault in check_result(result, loaded, where):
@@ -53,6 +54,7 @@ def add_result(root: Path, result: Result, loaded: LoadedProtocol, where: str) -
     path = place_file(root, result)
     before = load_result(path) if path.is_file() else None
     if before is not None:
+        _refuse_other_method(before, result, path, where)
         _refuse_loss(before, result, path, where)
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent)
@@ -78,6 +80,19 @@ def _refuse_unfinished(result: Result, loaded: LoadedProtocol, where: str) -> No
     if result.protocol.hash == loaded.hash and (lacking := [n for n in loaded.protocol.metrics if n not in scored]):
         raise IncompleteError(
             f"{where}: {', '.join(lacking)} of its protocol not scored. See `kbench weights list`, then `kbench score`."
+        )
+
+
+def _refuse_other_method(before: Result, after: Result, path: Path, where: str) -> None:
+    """A label is the last part of a path: two programs `method.yaml` have one, and are not one method."""
+    had, has = ((each.model.name, each.model.variant) for each in (before, after))
+    if had != has:
+        old, new = (f"{name} {variant!r}" for name, variant in (had, has))
+        raise BenchError(
+            where,
+            f"its label {after.model.model} is that of {old} in {path}",
+            expected=f"a label that no other method has ({new})",
+            fix="Name the method's file or folder as nobody else does and run it under that name, or remove that file.",
         )
 
 

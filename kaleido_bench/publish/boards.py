@@ -115,8 +115,14 @@ def find_files(folder: Path) -> list[Path]:
     """The result files at or below a path: itself, those of a `results` folder, or of all below; sorted."""
     if folder.is_file():
         return [folder] if folder.parent.name == RESULTS else []
-    inside = list(folder.glob("*.json")) if folder.name == RESULTS else list[Path]()
-    return sorted({*inside, *folder.glob(f"**/{RESULTS}/*.json")})
+    return [path for path in _list_stored(folder) if path.suffix == ".json"]
+
+
+def _list_stored(folder: Path) -> list[Path]:
+    """What lies in a `results` folder at or below a path; sorted. Not below hidden folders: `.git` has branches."""
+    inside = list(folder.glob("*")) if folder.name == RESULTS else list[Path]()
+    found = sorted({*inside, *folder.glob(f"**/{RESULTS}/*")})
+    return [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts[:-1])]
 
 
 def name_file(result: Result) -> str:
@@ -223,7 +229,7 @@ def show_value(value: JsonValue) -> str:
 
 def _find_strangers(root: Path) -> Iterator[Fault]:
     """What lies among results and is none: nobody would read it."""
-    for path in sorted(root.glob(f"**/{RESULTS}/*")):
+    for path in _list_stored(root):
         if path.suffix != ".json" or not path.is_file():
             yield Fault(str(path), "no result", "only <model>.json here", "Remove it.")
 

@@ -141,7 +141,7 @@ def build_comparison(first: Side, second: Side, shared: Shared, asked: Asked) ->
                     *shared.notes,
                     *first.result.notes,
                     *second.result.notes,
-                    *_note_sides(first, second, called),
+                    *_note_sides(first, second, called, leaky=len(sections) > 1),
                     *_note_left_out(sections),
                 ]
             )
@@ -254,9 +254,11 @@ def _note_leaks(side: Side) -> list[str]:
     ]
 
 
-def _note_sides(first: Side, second: Side, names: tuple[str, str]) -> list[str]:
+def _note_sides(first: Side, second: Side, names: tuple[str, str], *, leaky: bool) -> list[str]:
     notes = [
-        note for side, name in zip((first, second), names, strict=True) for note in note_counting(side.result, name)
+        note
+        for side, name in zip((first, second), names, strict=True)
+        for note in note_counting(side.result, name, shown_left_out=leaky)
     ]
     if first.result.predictions_sha256 == second.result.predictions_sha256:
         notes.append("both runs hold the same predictions, pixel by pixel")

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import takewhile
 from typing import NamedTuple
 
 from kaleido_bench.publish.comparison import NO_INTERVAL, Compared, ComparedSection, Comparison
@@ -22,6 +23,8 @@ INTERVAL_DIGITS = 9
 
 _GAP = "   "
 _LEFT = ("metric", "scene", "case", "view")
+_KEYS = ("metric", "references", "scene", "case", "view")
+"""Columns that say what a row is about, repeated where the others do not fit beside each other."""
 
 
 class Block(NamedTuple):
@@ -32,12 +35,12 @@ class Block(NamedTuple):
     rows: tuple[tuple[str, ...], ...]
 
 
-def render_text(comparison: Comparison) -> str:
-    """For a terminal: numbers at the right, a metric's name once."""
+def render_text(comparison: Comparison, width: int = 120) -> str:
+    """For a terminal: numbers at the right, a metric's name once. Columns beyond `width` go below the others."""
     parts: list[str] = []
     for section in comparison.sections:
         parts.append("\n".join([section.head.title, *write_caption(section.head)]))
-        parts += [_render_block(block) for block in list_blocks(comparison, section)]
+        parts += [_render_block(block, width) for block in list_blocks(comparison, section)]
     parts.append("\n".join(write_legend(comparison)))
     return "\n\n".join(parts) + "\n"
 
@@ -166,15 +169,44 @@ def _is_left(heading: str) -> bool:
     return heading in _LEFT or heading.endswith(" is")
 
 
-def _render_block(block: Block) -> str:
+def _render_block(block: Block, width: int) -> str:
+    parts = ["\n".join(_render_part(part)) for part in _split_block(block, width)]
+    title = f"{block.title}\n" if block.title else ""
+    return title + "\n\n".join(parts)
+
+
+def _split_block(block: Block, width: int) -> Iterator[Block]:
+    """As many columns side by side as fit, at least one beside those that say what a row is about."""
+    columns = list(zip(block.headings, *block.rows, strict=True))
+    keys = list(takewhile(lambda column: column[0] in _KEYS, columns))
+    taken: list[tuple[str, ...]] = []
+    for column in columns[len(keys) :]:
+        if taken and _measure([*keys, *taken, column]) > width:
+            yield _join_columns(block, [*keys, *taken])
+            taken = []
+        taken.append(column)
+    yield _join_columns(block, [*keys, *taken])
+
+
+def _measure(columns: Sequence[Sequence[str]]) -> int:
+    """The width of some columns beside each other."""
+    return sum(max(map(len, column)) for column in columns) + len(_GAP) * (len(columns) - 1)
+
+
+def _join_columns(block: Block, columns: Sequence[tuple[str, ...]]) -> Block:
+    headings, *rows = zip(*columns, strict=True)
+    return block._replace(headings=headings, rows=tuple(rows))
+
+
+def _render_part(block: Block) -> Iterator[str]:
+    """A line each for headings, a rule and the rows; a metric's name once."""
     widths = [max(map(len, column)) for column in zip(block.headings, *block.rows, strict=True)]
-    lines = [[block.title]] if block.title else []
-    lines += [_align(block.headings, block.headings, widths), ["─" * width for width in widths]]
     above = ""
+    lines = [_align(block.headings, block.headings, widths), ["─" * width for width in widths]]
     for row in block.rows:
         lines.append(_align((row[0] if row[0] != above else "", *row[1:]), block.headings, widths))
         above = row[0]
-    return "\n".join(_GAP.join(line).rstrip() for line in lines)
+    yield from (_GAP.join(line).rstrip() for line in lines)
 
 
 def _align(row: Sequence[str], headings: Sequence[str], widths: Sequence[int]) -> list[str]:

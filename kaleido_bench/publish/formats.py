@@ -183,7 +183,8 @@ def _markdown_cells(section: Section, row: TableRow) -> list[str]:
 
 
 def escape_markdown(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Text that Markdown shows as it is, on one line."""
+    text = " ".join(text.splitlines())
     for character in "\\`*_|<>[]":
         text = text.replace(character, "\\" + character)
     return text

@@ -306,13 +306,20 @@ def _write_notes(
             notes.append(f"{model}: partial and not ranked ({', '.join(_describe_partial(result))}{less})")
         if several and result.samples == 1 and not result.deterministic:
             notes.append(f"{model}: one sample a case, so neither a best nor a spread")
-        notes += note_counting(result, model)
+        notes += note_counting(result, model, shown_left_out=targets == "strict-novel")
     return notes
 
 
-def note_counting(result: Result, model: str) -> list[str]:
-    """What a model's numbers count: several samples or one of many, an oracle, views at a cap or left out."""
+def note_counting(result: Result, model: str, *, shown_left_out: bool) -> list[str]:
+    """What a model's numbers count: several samples or one of many, an oracle, views at a cap or left out.
+
+    Args:
+        shown_left_out: targets that are references too are not counted. A result knows how many of all its views are at
+            the cap, and not how many of these were shown.
+    """
     notes: list[str] = []
+    leaky = shown_left_out and result.protocol.leaked_targets
+    among = ", of all targets, those that are references too included" if leaky else ""
     if result.samples > 1:
         notes.append(f"{model}: mean over {result.samples} samples a case")
         if result.sample_means and not any(mean.spread for mean in result.sample_means):
@@ -323,7 +330,8 @@ def note_counting(result: Result, model: str) -> list[str]:
         scales = ", ".join(f"{scale:g}" for scale in result.scale_sweep.scales)
         notes.append(f"{model}: oracle, the scale of each case chosen among {scales} with the ground truth")
     if result.psnr_views_at_cap:
-        notes.append(f"{model}: {result.psnr_views_at_cap} views at the PSNR cap of {result.psnr_cap:g} dB")
+        notes.append(f"{model}: {result.psnr_views_at_cap} views at the PSNR cap of {result.psnr_cap:g} dB{among}")
     if result.psnr_views_excluded:
-        notes.append(f"{model}: {result.psnr_views_excluded} views with an infinite PSNR are not in its mean")
+        excluded = result.psnr_views_excluded
+        notes.append(f"{model}: {excluded} views with an infinite PSNR are not in its mean{among}")
     return notes

@@ -137,3 +137,12 @@ def test_a_file_in_the_way_that_cannot_be_read_is_not_replaced(
 def test_a_label_that_is_no_file_name_gets_one(result: Result) -> None:
     name = name_file(change(result, put("model.model", "../../etc/passwd")))
     assert "/" not in name and name.endswith(".json") and not name.startswith(".")
+
+
+def test_another_method_of_the_same_label_takes_no_place(board: Path, result: Result, loaded: LoadedProtocol) -> None:
+    """Two programs in two folders are both `external@method.yaml`."""
+    before = (board / TINY).read_bytes()
+    other = change(result, put("model.variant", "another"))
+    with pytest.raises(BenchError, match=r"label kaleido@tiny is that of kaleido 'tiny' in .*kaleido 'another'"):
+        add_result(board, other, loaded, "run")
+    assert (board / TINY).read_bytes() == before

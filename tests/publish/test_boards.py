@@ -182,3 +182,11 @@ def test_a_protocol_of_the_users_own_is_found_by_its_name(tmp_path: Path) -> Non
 def test_a_pending_protocol_says_how_it_is_completed(shelf: Shelf) -> None:
     with pytest.raises(BenchError, match=r"its view ids are pending.*kbench import-split"):
         shelf.load("seva/re10k-v")
+
+
+def test_branches_of_a_repository_are_no_results(board: Path, shelf: Shelf) -> None:
+    for name in ("refs/heads/results/new", "logs/refs/heads/results/model.json"):
+        (board / ".git" / name).parent.mkdir(parents=True)
+        (board / ".git" / name).write_text("0" * 40)
+    read = read_boards(board, shelf)
+    assert read.faults == () and read.files == 8

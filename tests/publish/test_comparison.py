@@ -159,3 +159,23 @@ def test_one_interval_needs_no_word_on_several() -> None:
     assert "95 % is each interval's own: all 4 hold together less often" in render_text(
         compare(draw_rows(1), draw_rows(2))
     )
+
+
+def test_a_count_of_all_targets_says_so_beside_those_without_shown_ones() -> None:
+    leaky = {"targets": "as-published", "leaked": 12, "psnr_views_at_cap": 2}
+    text = render_text(compare(draw_rows(1), draw_rows(2), **leaky))
+    assert "ours_new: 2 views at the PSNR cap of 100 dB, of all targets, those that are references too incl" in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_narrow_terminal_gets_its_columns_below_each_other(everything: Comparison, width: int) -> None:
+    """Every number is there, each beside what it is about; nothing but prose is wider than the terminal."""
+    wide, narrow = render_text(everything), render_text(everything, width)
+    assert max(map(len, narrow.split("\n\n")[1].splitlines())) <= max(width, 41)
+    rows = [row for section in everything.sections for row in section.rows]
+    for block in narrow.split("\n\n"):
+        if "metric" in block:
+            first = next(line for line in block.splitlines() if line.startswith("metric"))
+            assert len(first) <= max(width, 60) and "references" in first
+    assert len(rows) == 8 and narrow.count("90 % interval") == wide.count("90 % interval")
+    assert sorted(set(wide.split())) == sorted(set(narrow.split()))

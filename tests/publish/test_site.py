@@ -318,3 +318,10 @@ def test_a_forged_list_of_files_reaches_nothing_outside(tmp_path: Path, name: st
     with contextlib.suppress(BenchError):
         write_site(out, {"index.html": b"1"})
     assert outside.exists()
+
+
+def test_a_long_name_leaves_room_for_its_numbers_on_a_narrow_screen(site: dict[str, bytes]) -> None:
+    """The first column stays in sight while the others scroll: without a limit a long name hides all of them."""
+    page = site["quickstart.html"].decode()
+    assert re.search(r"th\[scope=row\] \{ max-width: min\(\d+rem, 45vw\); white-space: normal; \}", page)
+    assert re.search(r"body \{[^}]*overflow-wrap: break-word", page)

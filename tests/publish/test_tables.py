@@ -176,6 +176,23 @@ def test_leaked_targets_are_said_and_can_be_left_out(result: Callable[..., Resul
     assert strict.sections[0].notes[-1] == "12 of 288 targets are references too: not counted here"
 
 
+@pytest.mark.parametrize(
+    "fields", [{"psnr_views_at_cap": 2}, {"psnr_cap": None, "psnr_views_excluded": 2}], ids=["cap", "excluded"]
+)
+def test_without_shown_targets_a_count_of_all_says_that_it_is_one(
+    result: Callable[..., Result], fields: dict[str, object]
+) -> None:
+    """A result does not say how many of its perfect views were shown; that they all count here is wrong as a rule."""
+    leaky = result("a", {"psnr": (20.0,)}, labels=("1",), targets="as-published", leaked=12, **fields)
+    published, strict = (
+        [note for note in section.notes if note.startswith("a: 2 views")]
+        for section in build_table([leaky], "both").sections
+    )
+    assert strict == [f"{published[0]}, of all targets, those that are references too included"]
+    clean = build_table([result("a", {"psnr": (20.0,)}, labels=("1",), **fields)])
+    assert published[0] in clean.sections[0].notes
+
+
 def test_a_leaky_protocol_reports_both_and_a_clean_one_once(result: Callable[..., Result]) -> None:
     leaky = result("a", {"psnr": (20.0,)}, labels=("1",), targets="as-published", leaked=12, strict_gap=1.0)
     table = build_table([leaky], "both")
@@ -239,3 +256,8 @@ def test_needs_no_torch() -> None:
     code = "import sys, kaleido_bench.publish.text, kaleido_bench.publish.formats; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_title_of_two_lines_breaks_no_markdown(result: Callable[..., Result]) -> None:
+    table = build_table([result("a", {"psnr": (20.0,)}, labels=("1",), title="One | two\n# three")])
+    assert render_markdown(table).startswith("**One \\| two # three**\n\nprotocol ")

@@ -47,8 +47,9 @@ from kaleido_bench.records import Record, load_yaml_record, read_bytes
 DONE = "done"
 """The line that ends an answer."""
 
-PATIENCE = 10.0
-"""Seconds that a program has to end after its last case, before it is ended."""
+PATIENCE = 5.0
+"""Seconds that a program has to end after its last case, before it is ended. Less than a worker process has, which
+would leave the program behind (`execution/local.py`)."""
 
 
 class ExternalMethod(Record):
@@ -112,7 +113,8 @@ class External:
             folder = Path(name)
             write_case(folder, describe_case(references, targets, seed, self._settings), references)
             self._ask(folder, targets.item)
-            return np.stack([self._read(folder, place, size) for place in range(len(targets.ids))])
+            self._check_names(folder, targets)
+            return np.stack([self._read(folder, targets.item, place, size) for place in range(len(targets.ids))])
 
     def _ask(self, folder: Path, item: str) -> None:
         self._process = self._process or self._start()
@@ -128,7 +130,7 @@ class External:
         self._process = None
         raise BenchError(
             f"{self._path}, {item}",
-            f"the program ended with {code} and without an answer",
+            f"the program {_describe_end(code)} and gave no answer",
             expected=f"the line {DONE!r} on its standard output after each case",
             fix="What it said is above; flush the line, and read cases until standard input ends.",
         )
@@ -138,7 +140,12 @@ class External:
         try:
             with _interruptible():
                 process = subprocess.Popen(
-                    command, cwd=self._path.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+                    command,
+                    cwd=self._path.parent,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="backslashreplace",  # what it prints may be anything
                 )
         except OSError as error:
             raise BenchError(
@@ -151,16 +158,39 @@ class External:
         weakref.finalize(self, _end, process, process.stdin)
         return process
 
-    def _read(self, folder: Path, place: int, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-        path = folder / f"targets/{place}.png"
-        if not path.is_file():
+    def _check_names(self, folder: Path, targets: TargetCameras) -> None:
+        expected = {f"targets/{place}.png" for place in range(len(targets.ids))}
+        found = {path.relative_to(folder).as_posix() for path in (folder / "targets").glob("*")}
+        wrong = [
+            *((name, "no such file after the program said it was done") for name in sorted(expected - found)),
+            *((name, "not one of the files that were asked for") for name in sorted(found - expected)),
+        ]
+        for name, what in wrong[:1]:
             raise BenchError(
-                f"{self._path}, {path.relative_to(folder)}",
-                "no such file after the program said it was done",
-                expected="one PNG for each target",
-                fix="Write it into the folder of the case, before the line 'done'.",
+                f"{self._path}, {targets.item}, {name}",
+                what,
+                expected=f"one PNG for each target, targets/0.png to targets/{len(targets.ids) - 1}.png",
+                fix="Write them, and nothing else, into the folder of the case, and then the line 'done', once.",
             )
-        return read_saved_image(path, size)
+
+    def _read(self, folder: Path, item: str, place: int, size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
+        """One image. What is wrong with it is said of the case: its folder is gone when somebody reads that."""
+        try:
+            return read_saved_image(folder / f"targets/{place}.png", size)
+        except (BenchError, OSError) as error:
+            found = error.found if isinstance(error, BenchError) else f"it cannot be read ({error.strerror})"
+            raise BenchError(
+                f"{self._path}, {item}, targets/{place}.png",
+                found,
+                expected=f"{size[0]}x{size[1]} pixels with 3 channels of 8 bits, as PNG",
+                fix="Write each target whole, with the width and the height of case.json, before the line 'done'.",
+            ) from None
+
+
+def _describe_end(code: int) -> str:
+    if code >= 0:
+        return f"ended with {code}"
+    return f"was killed by {signal.Signals(-code).name}" + (" (out of memory, perhaps)" if code == -9 else "")
 
 
 @contextlib.contextmanager

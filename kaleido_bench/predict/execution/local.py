@@ -60,6 +60,10 @@ class InProcess:
             report(done)
 
 
+LEAVING = 8.0
+"""Seconds that a worker has once it is told to leave: more than a program that it started has (`external.PATIENCE`)."""
+
+
 class _Failure(NamedTuple):
     """What went wrong with an item: a BenchError, a traceback, or a death."""
 
@@ -160,14 +164,24 @@ def _stop(workers: Sequence[_Worker], *, patience: float) -> None:
     for worker in workers:
         worker.process.join(timeout=patience)
         if worker.process.is_alive():
+            worker.process.terminate()  # which lets it end what it started
+    for worker in workers:
+        worker.process.join(timeout=LEAVING)
+        if worker.process.is_alive():
             worker.process.kill()
             worker.process.join()
+
+
+def _leave(number: int, frame: object) -> NoReturn:
+    """Leave by the ordinary way, on which an adapter ends the program that it started."""
+    raise SystemExit(128 + number)
 
 
 def _work(connection: Connection, task: Task, request: ModelRequest, number: int) -> None:
     """A worker: build the adapter, then answer one item after another until the parent hangs up."""
     # An interrupt reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _leave)
     # Each worker has as many threads as one process would have, so that no adapter computes other bytes than there, and
     # together they have more than there are cores. Threads that spin while they wait then keep those from working that
     # they wait for. Read when torch is loaded, later.

@@ -31,7 +31,8 @@ from kaleido_bench.publish.words import HASH_LENGTH, column_title, group_columns
 STYLE = (
     html.STYLE
     + """
-body { margin: 1.5rem auto 4rem; max-width: 76rem; }
+body { margin: 1.5rem auto 4rem; max-width: 76rem; overflow-wrap: break-word; }
+th[scope=row] { max-width: min(30rem, 45vw); white-space: normal; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: .5rem 0 .25rem; }
 h2 { margin: 2.5rem 0 .5rem; }
 h3 { font-size: 1rem; margin: 1.5rem 0 .25rem; }

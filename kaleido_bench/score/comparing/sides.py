@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -100,8 +101,26 @@ def load_side(path: Path, convention: str | None = None) -> Side:
 
 def _load_result_side(path: Path) -> Side:
     result = load_result(path)
+    _check_scenes(path, result)
     how = describe_reducing({}, result.protocol.reference_labels, fill_unset(load_convention(result.convention.name)))
     return Side(path, result, None, how)
+
+
+def _check_scenes(path: Path, result: Result) -> None:
+    """Refuse a file whose means have no scenes, or whose numbers are none: a comparison goes over both."""
+    means, scenes = (
+        {(mean.metric, mean.references, mean.targets) for mean in each} for each in (result.means, result.scenes)
+    )
+    apart = [f"{name} at {label} ({targets}) without the other" for name, label, targets in sorted(means ^ scenes)]
+    numbers = (*result.means, *result.scenes)
+    apart += [f"{mean.metric} at {mean.references} is nan" for mean in numbers if math.isnan(mean.mean)]
+    for found in apart[:1]:
+        raise BenchError(
+            path,
+            found,
+            expected="means and those of their scenes, in numbers, as `kbench score` writes them",
+            fix="It was edited: name its run, or the file as it was.",
+        )
 
 
 def name_sides(first: Side, second: Side) -> tuple[str, str]:
@@ -174,7 +193,12 @@ def _list_identities(first: Result, second: Result) -> list[_Identity]:
             again if first.convention.name == second.convention.name else "Compare under one: --convention.",
         ),
         _Identity("scorer version", str(first.scorer_version), str(second.scorer_version), again),
+        _Identity("metrics", _name_metrics(first), _name_metrics(second), again),
     ]
+
+
+def _name_metrics(result: Result) -> str:
+    return ", ".join(metric.name for metric in result.metrics)
 
 
 def _identify(reference: ProtocolReference | ConventionReference) -> str:

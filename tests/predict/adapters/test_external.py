@@ -19,6 +19,7 @@ from kaleido_bench.authoring import render_yaml
 from kaleido_bench.data.cameras import Cameras
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predict.adapters import Adapter, ReferenceViews, TargetCameras, build_adapter, resolve_model
+from kaleido_bench.predict.adapters.external import PATIENCE
 from tests.cli.conftest import Kbench, kbench, start_kbench
 
 __all__ = ["kbench"]  # the fixture
@@ -89,6 +90,17 @@ def test_a_program_is_started_once_and_asked_twice(tmp_path: Path, capfd: pytest
     assert case["references"][1]["c2w"] == (2 * np.eye(4)).tolist() and case["targets"][2]["image"] == "targets/2.png"
 
 
+def test_a_program_may_print_anything(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    noisy = before_done("sys.stdout.buffer.write(bytes([255, 254, 0, 10]))")
+    assert ask(build(write_method(tmp_path, noisy))).shape == (3, 4, 6, 3)
+    assert r"\xff\xfe" in capfd.readouterr().err
+
+
+def test_a_program_that_does_not_end_goes_before_its_worker_does() -> None:
+    """A worker process is killed after ten seconds (`execution/local.py`); what it then waits for would stay."""
+    assert PATIENCE < 10
+
+
 def test_a_program_ends_with_its_adapter(tmp_path: Path) -> None:
     ending = PROGRAM + 'Path("ended").touch()\n'
     adapter = build(write_method(tmp_path, ending))
@@ -113,19 +125,36 @@ def test_what_moves_a_pixel_is_in_the_fingerprint(tmp_path: Path) -> None:
     assert fingerprint() == fingerprint(parameters=7, training_data=["co3d"])  # costs and what it saw move none
 
 
+def before_done(line: str) -> str:
+    """The program, with one more line in each answer."""
+    return PROGRAM.replace('    print("done"', f'    {line}\n    print("done"')
+
+
 WRONG: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no file": (lambda folder: folder / "absent.yaml", r"absent\.yaml: no such file; .*docs/adapters\.md"),
     "a field too many": (lambda folder: write_method(folder, comand=["x"]), r"comand.*Did you mean 'command'"),
     "a field too few": (lambda folder: write_method(folder, generative="left out"), r"generative"),
     "no such program": (lambda folder: write_method(folder, command=["nobody-has-this"]), r"'nobody-has-this' cannot"),
     "it ends": (lambda folder: write_method(folder, "raise SystemExit(3)"), r"fox-r2: the program ended with 3"),
+    "it is killed": (
+        lambda folder: write_method(folder, "import os\nos.kill(os.getpid(), 9)"),
+        r"fox-r2: the program was killed by SIGKILL \(out of memory, perhaps\)",
+    ),
+    "a file too many": (
+        lambda folder: write_method(folder, before_done("(folder / 'targets/3.png').touch()")),
+        r"method\.yaml, fox-r2, targets/3\.png: not one of the files that were asked for",
+    ),
+    "a broken image": (
+        lambda folder: write_method(folder, before_done("(folder / 'targets/1.png').write_bytes(b'x')")),
+        r"method\.yaml, fox-r2, targets/1\.png: .*Write each target whole",
+    ),
     "it answers nothing": (
         lambda folder: write_method(folder, "for _ in open(0): print('done', flush=True)"),
         r"targets/0\.png: no such file after the program said it was done",
     ),
     "another size": (
         lambda folder: write_method(folder, PROGRAM.replace("fromarray(image)", "fromarray(image[1:])")),
-        r"6x3 pixels with 3 channels; expected 6x4",
+        r"method\.yaml, fox-r2, targets/0\.png: 6x3 pixels with 3 channels; expected 6x4",
     ),
 }  # fmt: skip
 
@@ -160,14 +189,29 @@ def test_workers_and_one_process_make_the_same_run(kbench: Kbench, tmp_path: Pat
 
 def test_an_interrupt_ends_a_program_at_work_in_a_worker(tmp_path: Path) -> None:
     """Workers ignore the interrupt that their parent sees to; what they start must not inherit that."""
-    path = write_method(tmp_path, "import os, time\nopen('pid', 'w').write(f'{os.getpid()}\\n')\ntime.sleep(60)")
+    path = write_method(tmp_path, "import os, time\nopen('pid', 'a').write(f'{os.getpid()}\\n')\ntime.sleep(60)")
     words = ("run", "quickstart", "--model", f"external@{path}", "--out", tmp_path / "runs", "--workers", 2)
     process = start_kbench(*words)
     pid = tmp_path / "pid"
-    wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"), process)
+    wait_until(lambda: pid.exists() and pid.read_text().count("\n") == 2, process)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=30)  # until nobody holds its output any more
     assert process.returncode == 130
+
+
+def test_an_interrupt_of_kbench_alone_leaves_no_program_behind(tmp_path: Path) -> None:
+    """`kill -INT` reaches one process, and a program that hangs does not see that nobody asks any more."""
+    path = write_method(tmp_path, "import os, time\nopen('pid', 'a').write(f'{os.getpid()}\\n')\ntime.sleep(60)")
+    words = ("run", "quickstart", "--model", f"external@{path}", "--out", tmp_path / "runs", "--workers", 2)
+    process = start_kbench(*words)
+    pid = tmp_path / "pid"
+    wait_until(lambda: pid.exists() and pid.read_text().count("\n") == 2, process)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    for number in map(int, pid.read_text().split()):
+        with pytest.raises(ProcessLookupError):
+            os.kill(number, 0)
 
 
 def wait_until(there: Callable[[], bool], process: subprocess.Popen[str], seconds: float = 60) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from kaleido_bench.predictions import create_run, write_prediction
 from kaleido_bench.records import sha256_hex
 from kaleido_bench.score.comparing.paired import compare_rows
 from kaleido_bench.score.comparing.sides import Side, check_sides, load_side, name_sides
-from kaleido_bench.score.results.records import MetricRecord, write_result
+from kaleido_bench.score.results.records import MetricRecord, render_result, write_result
 from tests.predict.tiny import write_data
 from tests.score.desk import CARD, Desk, noise, set_up
 
@@ -191,3 +192,32 @@ def test_an_edited_result_is_refused(desk: Desk, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"samples":1', '"samples":2').replace('"samples": 1', '"samples": 2'))
     with pytest.raises(BenchError, match="It was edited"):
         load_side(path.parent)
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        ({"scenes": ()}, "without the other"),
+        ({"means": ()}, "without the other"),
+    ],
+)
+def test_a_result_file_without_its_scenes_is_refused(
+    desk: Desk, tmp_path: Path, edit: dict[str, Any], words: str
+) -> None:
+    path = tmp_path / "result.json"
+    path.write_bytes(render_result(desk.result().model_copy(update=edit)))
+    with pytest.raises(BenchError, match=words):
+        load_side(path)
+
+
+def test_a_result_file_with_no_number_is_refused(desk: Desk, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(re.sub(r'"mean": [0-9.]+', '"mean": NaN', render_result(desk.result()).decode(), count=1))
+    with pytest.raises(BenchError, match=r"psnr at \w+ is nan"):
+        load_side(path)
+
+
+def test_other_metrics_are_refused(sides: tuple[Side, Side]) -> None:
+    first, second = sides
+    with pytest.raises(BenchError, match=r"metrics psnr; expected psnr, ssim"):
+        check_sides(first, change(second, metrics=second.result.metrics[:1]), common=False)
