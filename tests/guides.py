@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
+from kaleido_bench.cli.tables import DEFAULT_WIDTH
 from tests.cli.conftest import Kbench
 
 _FENCE = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
@@ -49,7 +50,10 @@ def read_commands(block: Block) -> Iterator[Command]:
 
 
 def follow(command: Command, kbench: Kbench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run a command in the working directory and find all lines that the guide shows in what it prints."""
+    """Run a command in the working directory and find all lines that the guide shows in what it prints, as wide as
+    where no terminal is.
+    """
+    monkeypatch.setenv("COLUMNS", str(DEFAULT_WIDTH))  # workers of pytest have 80
     words = shlex.split(command.line)
     if words[0] == "export":
         name, _, value = words[1].partition("=")
