@@ -39,26 +39,27 @@ def spread_of_times(views: Views) -> Tensor | float:
 
 def order_nearest(references: Views, targets: Views) -> list[int]:
     """Each time the target nearest to any reference or any target taken before: the known grows outwards."""
-    unit = spread_of_times(references)
-    between = view_distances(targets, targets, 1.0, unit)
-    cost = view_distances(targets, references, 1.0, unit).amin(1)
-    order: list[int] = []
-    for _ in range(targets.c2w.shape[1]):
-        order.append(int(cost.argmin()))
-        cost = torch.minimum(cost, between[order[-1]])
-        cost[order] = torch.inf
-    return order
+    return _follow(references, targets, torch.minimum)
 
 
 def order_trajectory(references: Views, targets: Views) -> list[int]:
     """A path: first the target nearest to a reference, then each time the one nearest to the last."""
+    return _follow(references, targets, lambda _, last: last.clone())
+
+
+def _follow(references: Views, targets: Views, update: Callable[[Tensor, Tensor], Tensor]) -> list[int]:
+    """Each time the cheapest target, which at first is the one nearest to a reference.
+
+    Args:
+        update: the costs from the costs before and the distances to the target just taken; a new tensor.
+    """
     unit = spread_of_times(references)
     between = view_distances(targets, targets, 1.0, unit)
     cost = view_distances(targets, references, 1.0, unit).amin(1)
     order: list[int] = []
     for _ in range(targets.c2w.shape[1]):
         order.append(int(cost.argmin()))
-        cost = between[order[-1]].clone()
+        cost = update(cost, between[order[-1]])
         cost[order] = torch.inf
     return order
 
