@@ -56,6 +56,7 @@ from zero_shot_report import (
 from zero_shot_runs import NEAREST, SHIPPED, Ask, Bench, Setting
 from zero_shot_worlds import MANY_COUNTS, STEPS, unpack_parts
 
+from kaleido_bench.errors import BenchError
 from kaleido_bench.predict.adapters import resolve_model
 from kaleido_bench.score.results.records import load_result
 from reference_model.checkpoint import find_checkpoint, hash_checkpoint
@@ -173,6 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args(arguments)
+    try:  # before minutes of rendering
+        find_checkpoint(resolve_model(options.model).variant or "")
+    except (BenchError, ValueError, OSError) as error:
+        parser.error(f"{options.model}: {error}")
     bench = Bench(options.out.resolve(), options.device, options.workers)
     bench.out.mkdir(parents=True, exist_ok=True)
     unpack_parts(options.packed, bench.out)

@@ -232,3 +232,11 @@ def test_worlds_made_elsewhere_are_scored_here(
     (here / "renders" / "weights.txt").write_text("another\n")
     with pytest.raises(SystemExit, match="answers of weights another"):
         zero.main([f"kaleido@{weights}", "--out", str(here), "--steps", "1"])
+
+
+def test_weights_that_are_not_there_are_refused_before_anything_is_rendered(
+    scripts: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        scripts["zero_shot"].main(["kaleido@nowhere", "--out", str(tmp_path / "out")])
+    assert "kaleido@nowhere: no checkpoint 'nowhere'" in capsys.readouterr().err and not (tmp_path / "out").exists()
