@@ -25,6 +25,9 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 SafePath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.+-]+(/[A-Za-z0-9_.+-]+)*$", max_length=200)]
 """A relative path with `/` between its parts, safe on any file system once `refuse_dots` has looked at it too."""
 
+HASH_LENGTH = 12
+"""Hexadecimal digits of a hash, where people read it: 48 bits, which no two protocols share by accident."""
+
 RESTORE = "Restore or rewrite it."
 """What to do with a file that is broken and that nothing makes again."""
 
@@ -65,6 +68,11 @@ def canonical_json(value: Any) -> bytes:
 def sha256_hex(data: bytes) -> str:
     """The sha256 of some bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
+
+
+def short_hash(sha256: str | None) -> str:
+    """The first digits of a hash, for people; `none` where there is none."""
+    return "none" if sha256 is None else sha256[:HASH_LENGTH]
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 from kaleido_bench.atomic import remove_leftovers, update_bytes_atomic
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.protocol import LoadedProtocol
-from kaleido_bench.publish.boards import check_result, list_names, place_file, short_hash, show_value
+from kaleido_bench.publish.boards import check_result, list_names, place_file, show_value
 from kaleido_bench.publish.tables import round_mean
+from kaleido_bench.records import short_hash
 from kaleido_bench.score.results.records import Result, load_result, render_result
 
 
@@ -111,8 +112,8 @@ def _refuse_loss(before: Result, after: Result, path: Path, where: str) -> None:
 def list_changes(before: Result, after: Result) -> Iterator[Change]:
     """What differs between two results of one model: what they were made with, then the numbers of their tables."""
     pairs: Mapping[str, tuple[object, object]] = {
-        "protocol": (before.protocol.hash[:12], after.protocol.hash[:12]),
-        "convention": (before.convention.hash[:12], after.convention.hash[:12]),
+        "protocol": (short_hash(before.protocol.hash), short_hash(after.protocol.hash)),
+        "convention": (short_hash(before.convention.hash), short_hash(after.convention.hash)),
         "scorer": (before.scorer_version, after.scorer_version),
         "weights": (short_hash(before.model.weights_sha256), short_hash(after.model.weights_sha256)),
         "fingerprint": (short_hash(before.model.fingerprint), short_hash(after.model.fingerprint)),

@@ -21,6 +21,7 @@ from kaleido_bench.conventions import load_convention
 from kaleido_bench.errors import BenchError
 from kaleido_bench.predictions import run_folder
 from kaleido_bench.protocol import LoadedProtocol, load_protocol
+from kaleido_bench.records import short_hash
 from kaleido_bench.score.results.agreement import Difference, find_disagreements
 from kaleido_bench.score.results.records import Result, load_result, render_result
 from kaleido_bench.shipped import find_protocols
@@ -259,11 +260,6 @@ def _compare_boards(entries: Sequence[Entry]) -> Iterator[Fault]:
                 f"{list_names(first.result.model.training_data)}, as the same weights say in {first.path}",
                 "Say the same of the same weights: their runs follow from the model's card.",
             )
-
-
-def short_hash(sha256: str | None) -> str:
-    """The first digits of a hash, or `none`."""
-    return "none" if sha256 is None else sha256[:12]
 
 
 def list_names(names: Sequence[str] | None) -> str:

@@ -7,9 +7,7 @@ from itertools import groupby
 from typing import Literal, NamedTuple
 
 from kaleido_bench.publish.tables import Cell, Column, Section
-
-HASH_LENGTH = 12
-"""Hexadecimal digits of a hash in a caption: 48 bits, which no two protocols share by accident."""
+from kaleido_bench.records import short_hash
 
 
 def metric_title(metric: str) -> str:
@@ -64,8 +62,8 @@ class Caption(NamedTuple):
 def write_caption(section: Section) -> Caption:
     """The caption of a section."""
     return Caption(
-        f"protocol {section.protocol} v{section.version} ({section.protocol_hash[:HASH_LENGTH]}), "
-        f"convention {section.convention} ({section.convention_hash[:HASH_LENGTH]})",
+        f"protocol {section.protocol} v{section.version} ({short_hash(section.protocol_hash)}), "
+        f"convention {section.convention} ({short_hash(section.convention_hash)})",
         f"targets {section.targets}, {count(section.scenes, 'scene')}, {count(section.target_views, 'target view')}",
     )
 

@@ -11,7 +11,8 @@ from kaleido_bench.publish.site.pages import STYLE, page_name, render_published_
 from kaleido_bench.publish.site.subjects import Elsewhere, Subject, Subjects
 from kaleido_bench.publish.site.words import PUBLISHED, build_published_table, summarise_published
 from kaleido_bench.publish.tables import build_table
-from kaleido_bench.publish.words import HASH_LENGTH, column_title, group_columns
+from kaleido_bench.publish.words import column_title, group_columns
+from kaleido_bench.records import short_hash
 
 LEAD = (
     "Frozen protocols, named metric conventions, whole results. A protocol's page has every number, how it was made, "
@@ -75,7 +76,7 @@ def _list_measured(subject: Subject) -> list[str]:
     labels = ", ".join(loaded.reference_labels)
     scenes = str(len({case.scene for case in loaded.cases}))
     words = (protocol.title, labels, scenes, str(len(subject.results)), describe_first(subject), protocol.convention)
-    return [_link(subject), *map(escape, words), f"<code>{loaded.hash[:HASH_LENGTH]}</code>"]
+    return [_link(subject), *map(escape, words), f"<code>{short_hash(loaded.hash)}</code>"]
 
 
 def describe_first(subject: Subject) -> str:

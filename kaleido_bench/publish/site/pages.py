@@ -26,7 +26,8 @@ from kaleido_bench.publish.site.words import (
     write_model,
 )
 from kaleido_bench.publish.tables import Section, build_table
-from kaleido_bench.publish.words import HASH_LENGTH, column_title, group_columns
+from kaleido_bench.publish.words import column_title, group_columns
+from kaleido_bench.records import HASH_LENGTH
 
 STYLE = (
     html.STYLE

@@ -10,7 +10,8 @@ from kaleido_bench.protocol import PendingIndex, Protocol, fields_hash
 from kaleido_bench.publish.site.published import PublishedLine, list_metrics, published_arrow
 from kaleido_bench.publish.site.subjects import Subject
 from kaleido_bench.publish.tables import Section, round_mean
-from kaleido_bench.publish.words import HASH_LENGTH, count, metric_title
+from kaleido_bench.publish.words import count, metric_title
+from kaleido_bench.records import short_hash
 from kaleido_bench.score.results.records import Result
 
 BASELINES = ("nearest", "mean")
@@ -123,8 +124,8 @@ def write_model(result: Result, data_set: str) -> tuple[str, ...]:
         "unknown" if training is None else ", ".join(training) or "nothing",
         str(result.samples),
         ", ".join(f"{key} {value}" for key, value in model.settings.items()) or "–",
-        "–" if model.weights_sha256 is None else model.weights_sha256[:HASH_LENGTH],
-        result.predictions_sha256[:HASH_LENGTH],
+        "–" if model.weights_sha256 is None else short_hash(model.weights_sha256),
+        short_hash(result.predictions_sha256),
     )
 
 

@@ -10,6 +10,7 @@ from kaleido_bench.conventions import FOREGROUND_METRICS, fill_unset, load_conve
 from kaleido_bench.errors import BenchError, IncompleteError
 from kaleido_bench.predictions import load_run_protocol, name_finish, open_run
 from kaleido_bench.protocol import LoadedProtocol
+from kaleido_bench.records import short_hash
 from kaleido_bench.score.results.building import build_reducing, describe_reducing, keep_counted
 from kaleido_bench.score.results.checking import load_checked_result
 from kaleido_bench.score.results.records import (
@@ -23,9 +24,6 @@ from kaleido_bench.score.results.records import (
 )
 from kaleido_bench.score.results.rows import Row, read_rows
 from kaleido_bench.score.results.statistics import Mean, Means, Reducing, SceneMean
-
-HASH_LENGTH = 12
-"""Hexadecimal digits of a hash in a message."""
 
 
 class Side(NamedTuple):
@@ -203,7 +201,7 @@ def _name_metrics(result: Result) -> str:
 
 def _identify(reference: ProtocolReference | ConventionReference) -> str:
     version = f" v{reference.version}" if isinstance(reference, ProtocolReference) else ""
-    return f"{reference.name}{version} ({reference.hash[:HASH_LENGTH]})"
+    return f"{reference.name}{version} ({short_hash(reference.hash)})"
 
 
 def _check_whole(side: Side) -> None:
@@ -233,8 +231,8 @@ def _check_truth(first: Side, second: Side) -> bool:
         if first.result.truths_sha256 != second.result.truths_sha256:
             raise BenchError(
                 second.path,
-                f"ground truth {second.result.truths_sha256[:HASH_LENGTH]}",
-                expected=f"{first.result.truths_sha256[:HASH_LENGTH]}, the files that {first.path} was scored against",
+                f"ground truth {short_hash(second.result.truths_sha256)}",
+                expected=f"{short_hash(first.result.truths_sha256)}, the files that {first.path} was scored against",
                 fix="Score both again with one --data: `kbench score`.",
             )
         return True
