@@ -17,7 +17,7 @@ import dataclasses
 from typing import Any, Literal, NamedTuple
 
 from reference_model.config import Preset, Stage
-from reference_model.flops import forward_flops
+from reference_model.flops import step_flops
 from reference_model.training.settings import drop_video
 
 Stages = Literal["one", "preset"]
@@ -82,14 +82,8 @@ def shorten(preset: Preset, *, size: int, views: int, flops: float, stages: Stag
 
 def count_steps(preset: Preset, flops: float) -> float:
     """About how many steps so many model FLOPs are, at the usual split of the views."""
-    views, patch = preset.model.max_views, preset.model.patch
-    references = max(views // 3, 1)
-    return sum(
-        stage.share * flops
-        / (3 * stage.scenes * forward_flops(preset.model, references, views - references,
-                                            (stage.image_size // patch) ** 2))
-        for stage in preset.train.stages
-    )  # fmt: skip
+    references = max(preset.model.max_views // 3, 1)
+    return sum(stage.share * flops / step_flops(preset.model, stage, references) for stage in preset.train.stages)
 
 
 def with_video(preset: Preset, share: float) -> Preset:

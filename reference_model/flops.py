@@ -5,7 +5,7 @@ multiply-add. Training is 3 times the forward pass. Elementwise work, the action
 from __future__ import annotations
 
 from reference_model.blocks import MODULATIONS
-from reference_model.config import ModelConfig
+from reference_model.config import ModelConfig, Stage
 from reference_model.model import FREQUENCIES
 
 
@@ -89,6 +89,12 @@ def forward_flops(config: ModelConfig, references: int, targets: int, tokens_per
 
 # Dense bfloat16 FLOP/s of a device, by what its name contains: the makers' data sheets.
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "B200": 2250e12, "L40S": 362e12, "RTX 4090": 165e12}
+
+
+def step_flops(config: ModelConfig, stage: Stage, references: int) -> int:
+    """Of a training step of a stage, all its scenes, forward and backward (twice the forward pass)."""
+    tokens = (stage.image_size // config.patch) ** 2
+    return 3 * stage.scenes * forward_flops(config, references, config.max_views - references, tokens)
 
 
 def peak_flops(device_name: str) -> float | None:

@@ -34,7 +34,7 @@ from reference_model.checkpoint import (
     write_checkpoint,
 )
 from reference_model.config import Preset, list_differences
-from reference_model.flops import forward_flops
+from reference_model.flops import step_flops
 from reference_model.flow import flow_loss, mix
 from reference_model.inputs import build_inputs
 from reference_model.model import Kaleido, Views, count_parameters
@@ -241,10 +241,8 @@ class Loop:
         return draw_reference_count(step, self.preset.train.seed, model.max_views, flow.reference_dropout)
 
     def count_flops(self, references: int) -> float:
-        """Model FLOPs of a step of the open stage, all pieces, forward and backward."""
-        model, stage = self.preset.model, self.preset.train.stages[self.opened]
-        tokens = (stage.image_size // model.patch) ** 2
-        return 3 * stage.scenes * forward_flops(model, references, model.max_views - references, tokens)
+        """Model FLOPs of a step of the open stage, all pieces."""
+        return step_flops(self.preset.model, self.preset.train.stages[self.opened], references)
 
     def name_overflow(self, step: int, progress: float) -> str:
         """At the weights of now, on the data of a step, drawn again: what of it is no number, or which layer's output.

@@ -31,11 +31,16 @@ PARALLEL, NARROW, LEAST_SPREAD = 0.25, 0.5, 0.03
 Rule = Callable[[Float[Tensor, "b pool 4 4"], int, torch.Generator], Int[Tensor, "b views"]]
 
 
+def most_references(views: int) -> int:
+    """How many of a sequence's views are references at the most."""
+    return max(1, min(len(WEIGHTS), views - 2))
+
+
 def draw_reference_count(step: int, seed: int, views: int, dropout: float = 0.0) -> int:
     """References at this step, from 1 to views - 2 (or 1), by `WEIGHTS`; 0 with probability `dropout`, so that sampling
     can be guided. A pure function: a resumed run draws the same.
     """
-    most = max(1, min(len(WEIGHTS), views - 2))
+    most = most_references(views)
     weights = np.asarray(WEIGHTS[:most])
     generator = np.random.default_rng((seed, step))
     count = 1 + int(generator.choice(most, p=weights / weights.sum()))

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import torch
 
 from reference_model.config import Preset, Stage
-from reference_model.flops import forward_flops
+from reference_model.flops import step_flops
 from reference_model.model import Kaleido, count_parameters
 from reference_model.optim import BatchedMuon, build_optimizers
-from reference_model.view_sampling import WEIGHTS
+from reference_model.view_sampling import most_references
 
 GIB = 2**30
 FLOAT = 4  # bytes: weights, gradients, average and what optimizers remember are float32
@@ -48,12 +48,11 @@ def count_cost(preset: Preset) -> Cost:
     return Cost(count_parameters(model), FLOAT * floats, min(steps), max(steps))
 
 
-def list_flops(preset: Preset, stage: Stage) -> list[float]:
+def list_flops(preset: Preset, stage: Stage) -> list[int]:
     """Model FLOPs of a stage's steps, for each number of references that training draws."""
-    model = preset.model
-    tokens, most = (stage.image_size // model.patch) ** 2, max(1, min(len(WEIGHTS), model.max_views - 2))
-    counts = range(0 if preset.flow.reference_dropout else 1, most + 1)
-    return [3.0 * stage.scenes * forward_flops(model, n, model.max_views - n, tokens) for n in counts]
+    first = 0 if preset.flow.reference_dropout else 1
+    counts = range(first, most_references(preset.model.max_views) + 1)
+    return [step_flops(preset.model, stage, references) for references in counts]
 
 
 def find_memory(device: str) -> int | None:
