@@ -9,7 +9,6 @@ import typer
 
 from kaleido_bench.cli.options import Data, Json
 from kaleido_bench.errors import BenchError, IncompleteError
-from kaleido_bench.records import short_hash
 
 if TYPE_CHECKING:
     from kaleido_bench.importers.archives import Archive
@@ -121,7 +120,7 @@ def _describe(completed: Completed, out: Path) -> dict[str, object]:
         "scenes": len({case.scene for case in loaded.cases}),
         "cases": len(loaded.cases),
         "targets": sum(len(case.targets) for case in loaded.cases),
-        "hash": short_hash(loaded.hash),
+        "hash": loaded.hash[:12],
         "file": str(out),
         "problem": None,
         "known scenes": None,

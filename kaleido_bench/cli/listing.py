@@ -13,7 +13,6 @@ import typer
 from kaleido_bench.cli.options import Data, Json, Out
 from kaleido_bench.cli.printing import print_rows
 from kaleido_bench.errors import BenchError, IncompleteError
-from kaleido_bench.records import short_hash
 
 
 class Kind(StrEnum):
@@ -79,7 +78,7 @@ def list_protocols() -> list[dict[str, object]]:
             "level": each.level,
             "regime": each.regime,
             "version": each.version,
-            "hash": short_hash(each.hash),
+            "hash": each.hash[:12],
             "title": each.title,
         }
         for each in list_catalogue()
@@ -183,7 +182,7 @@ def list_conventions() -> list[dict[str, object]]:
 
     conventions = [load_convention(name) for name in find_conventions()]
     return [
-        {"convention": each.name, "metrics": list(each.metrics), "hash": short_hash(each.hash), "title": each.title}
+        {"convention": each.name, "metrics": list(each.metrics), "hash": each.hash[:12], "title": each.title}
         for each in conventions
     ]
 
